@@ -1,0 +1,1 @@
+"""DPU targets as data: names, fingerprints, limits, memory."""

@@ -1,0 +1,1 @@
+"""Quantized graph to deployable graph: lower, partition, write."""

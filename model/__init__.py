@@ -1,0 +1,1 @@
+"""Networks, their weights, samples, training and metrics."""

@@ -1,0 +1,1 @@
+"""Float program to quantized graph: power-of-two INT8 for AMD DPUs."""

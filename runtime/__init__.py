@@ -1,0 +1,1 @@
+"""Execution: the emulator, the batching engine, pre- and post-processing."""

@@ -1,0 +1,1 @@
+"""Graphs of XIR ops, their .xmodel file format, and the errors and artifacts all stages share."""

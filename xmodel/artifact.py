@@ -1,0 +1,162 @@
+"""Artifacts: written beside and renamed, with a `run.json` that says what made them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from xmodel.errors import ArtifactError, UnavailableError, UsageError
+
+RUN_FILE = "run.json"
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content; a folder's is taken over its sorted relative names and contents."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file != path:
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        try:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise UsageError(f"Cannot read this file: {error.strerror}.", where=str(file)) from error
+    return digest.hexdigest()
+
+
+def output_folder(path: Path) -> Path:
+    """Create `path` and prove that a file can be written there, before any work is done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UnavailableError(
+            f"Cannot write to this output folder: {error.strerror}.",
+            where=str(path),
+            hint="Choose another folder with --out (make: OUT=...).",
+        ) from error
+    return path
+
+
+@contextmanager
+def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path`; rename it to `path` when the block ends well.
+
+    On any exception, Ctrl-C included, the temporary file is removed and `path` is as it was.
+    Raises `UnavailableError` when the disk is full or read-only.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+        if isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
+        ):  # fmt: skip
+            raise UnavailableError(
+                f"Cannot write this file: {error.strerror}.",
+                where=str(path),
+                hint="Free some space or choose another folder with --out (make: OUT=...).",
+            ) from error
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic(path) as stream:
+        stream.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 `text` to `path` atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; floats that are not finite become null."""
+    write_text(path, json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def read_json(path: Path, limit: int = 64 << 20) -> Any:
+    """Parse a JSON file of at most `limit` bytes. Raises `UsageError` or `ArtifactError`."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise ArtifactError(f"This JSON file has {size} bytes; at most {limit} are read.", where=str(path))
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read this file: {error.strerror}.", where=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"This is not valid JSON: {error}.", where=str(path)) from error
+
+
+def record(stage: str, inputs: Mapping[str, str], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `run.json` that decides whether a stage is up to date."""
+    return {"stage": stage, "inputs": dict(inputs), "arguments": dict(arguments), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Versions that can change a result."""
+    found = {"python": platform.python_version()}
+    for name in ("unmask", "numpy", "torch", "opencv-python-headless", "pillow"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def up_to_date(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """True when `folder/run.json` records `wanted` and every output it lists is there, unchanged."""
+    try:
+        done = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        outputs = done["outputs"]
+        same = all(done.get(key) == value for key, value in json.loads(json.dumps(wanted)).items())
+        return same and bool(outputs) and all(sha256(folder / name) == digest for name, digest in outputs.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError):
+        return False
+
+
+def finish(folder: Path, wanted: Mapping[str, Any], outputs: list[str], extra: Mapping[str, Any] | None = None) -> None:
+    """Write `run.json`, the last file of a stage: `wanted` and the sha256 of every output."""
+    digests = {name: sha256(folder / name) for name in outputs}
+    write_json(folder / RUN_FILE, {**wanted, "outputs": digests, **(extra or {})})
+
+
+def run_stage(folder: Path, wanted: Mapping[str, Any], work: Callable[[], list[str]]) -> bool:
+    """Run `work` unless `folder` is up to date; `work` returns its output files. True when it ran."""
+    output_folder(folder)
+    if up_to_date(folder, wanted):
+        return False
+    with suppress(FileNotFoundError):
+        (folder / RUN_FILE).unlink()
+    finish(folder, wanted, work())
+    return True
