@@ -1,0 +1,71 @@
+"""Power-of-two rounding on the int8 grid, and the search for the fix position that fits a tensor best."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+MAX_FIX_POINT = 12  # spec: the vendor's quantizer clamps 8-bit positions to at most 12
+_LOW, _HIGH = -128, 127
+_SCOPE = 5  # candidates: no overflow, then up to four bits of saturation
+
+
+def half_up(x: Tensor) -> Tensor:
+    """Nearest integer, ties toward plus infinity (activations; the DPU's own rounding)."""
+    low = torch.floor(x)
+    return low + (x - low >= 0.5)
+
+
+def half_away(x: Tensor) -> Tensor:
+    """Nearest integer, ties away from zero (weights and biases)."""
+    magnitude = x.abs()
+    low = torch.floor(magnitude)
+    return torch.copysign(low + (magnitude - low >= 0.5), x)
+
+
+def to_grid(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
+    """`x` (float32) rounded and saturated to int8 at `fix_point`, as float32 values on the grid."""
+    scaled = x * 2.0**fix_point
+    rounded = half_away(scaled) if weights else half_up(scaled)
+    return rounded.clamp_(_LOW, _HIGH) * 2.0**-fix_point
+
+
+def to_int8(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
+    """`x` (float32) as int8 numbers q with real = q * 2**-fix_point."""
+    scaled = x * 2.0**fix_point
+    rounded = half_away(scaled) if weights else half_up(scaled)
+    return rounded.clamp_(_LOW, _HIGH).to(torch.int8)
+
+
+def first_position(x: Tensor) -> int:
+    """The largest position at which nothing saturates: floor(log2(1 / step)), float32 as the vendor computes it."""
+    low, high = torch.aminmax(x)
+    step = torch.maximum(low / -128.5, high / 127.5)
+    if not step > torch.finfo(torch.float64).tiny:
+        return 18
+    return int(torch.floor(torch.log2(1 / step)))
+
+
+def search(x: Tensor, *, weights: bool = False) -> int | None:
+    """The fix position with the least squared error among `first_position(x)` and the four above it.
+
+    Errors are float32 sums; the first strict minimum wins. None for a tensor that holds NaN or infinity.
+    """
+    if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):
+        return None
+    start = first_position(x)
+    best, least = start, math.inf
+    for position in range(start, start + _SCOPE):
+        error = float(torch.sum((x - to_grid(x, position, weights=weights)) ** 2))
+        if error < least:
+            best, least = position, error
+    return min(best, MAX_FIX_POINT)
+
+
+def input_position(x: Tensor) -> int | None:
+    """A network input's position: no saturation, no search."""
+    if not bool(torch.isfinite(x).all()):
+        return None
+    return min(first_position(x), MAX_FIX_POINT)
