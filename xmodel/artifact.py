@@ -157,11 +157,27 @@ def finish(folder: Path, wanted: Mapping[str, Any], outputs: list[str], extra: M
 
 
 def run_stage(folder: Path, wanted: Mapping[str, Any], work: Callable[[], list[str]]) -> bool:
-    """Run `work` unless `folder` is up to date; `work` returns its output files. True when it ran."""
+    """Run `work` unless `folder` is up to date; `work` returns its outputs. True when it ran.
+
+    What an earlier run left there and this one did not make again is removed, so that a folder never
+    holds the results of two runs.
+    """
     output_folder(folder)
     if up_to_date(folder, wanted):
         return False
+    earlier = _outputs(folder)
     with suppress(FileNotFoundError):
         (folder / RUN_FILE).unlink()
-    finish(folder, wanted, work())
+    outputs = work()
+    for name in earlier - set(outputs):
+        with suppress(OSError):
+            if (folder / name).resolve().is_relative_to(folder.resolve()):
+                (folder / name).unlink()
+    finish(folder, wanted, outputs)
     return True
+
+
+def _outputs(folder: Path) -> set[str]:
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["outputs"])
+    return set()
