@@ -20,6 +20,7 @@ SAMPLES := $(OUT)/samples
 calib   := $(or $(CALIB),$(SAMPLES)/calib)
 crops   := $(or $(CROPS),$(SAMPLES)/unseen)
 labels  := $(or $(LABELS),$(if $(CROPS),,$(SAMPLES)/metadata.json))
+network  = --model "$(MODEL)" $(call option,weights,$(WEIGHTS))
 option   = $(if $(2),--$(1) "$(2)")
 
 .DEFAULT_GOAL := all
@@ -36,8 +37,8 @@ help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s%s\n", $$1, $$2 }'
 	@echo
 	@echo "Variables (in brackets: what is taken without them)"
-	@echo "  WEIGHTS   float weights: .safetensors, or a checkpoint such as checkpoint_epoch_224x224_35.pth [those shipped]"
-	@echo "  MODEL     uynet-lite or uynet, for quantize [uynet-lite]"
+	@echo "  WEIGHTS   its float weights: .safetensors, or a checkpoint such as checkpoint_epoch_224x224_35.pth [those shipped]"
+	@echo "  MODEL     uynet-lite or uynet, for quantize and compare [uynet-lite]"
 	@echo "  CALIB     folder of face crops to calibrate on, for quantize [the sample set]"
 	@echo "  CROPS     folder of unseen face crops, for infer and compare [the sample set]"
 	@echo "  LABELS    DFDC metadata.json that labels CROPS [that of the sample set, none with CROPS]"
@@ -72,17 +73,19 @@ samples: setup ## Make the offline sample set
 	@$(UNMASK) samples --out "$(SAMPLES)"
 
 quantize: setup $(if $(CALIB),,samples) ## Float weights to INT8: MODEL, WEIGHTS, CALIB
-	@$(UNMASK) quantize --model "$(MODEL)" $(call option,weights,$(WEIGHTS)) --calib "$(calib)" --out "$(OUT)/quantize"
+	@$(UNMASK) quantize $(network) --calib "$(calib)" \
+	  $(call option,labels,$(if $(CALIB),,$(SAMPLES)/metadata.json)) --out "$(OUT)/quantize"
 
 compile: setup ## The model quantized last to a deployable one: TARGET
 	@$(UNMASK) compile "$(OUT)/quantize" $(call option,target,$(TARGET)) --out "$(OUT)/compile"
 
 infer: setup $(if $(CROPS),,samples) ## Masks, scores and a report from the model compiled last: CROPS, LABELS, THREADS, DEVICE
-	@$(UNMASK) infer --model-file "$(OUT)/compile" --crops "$(crops)" $(call option,labels,$(labels)) \
+	@$(UNMASK) infer "$(OUT)/compile" --crops "$(crops)" $(call option,labels,$(labels)) \
 	  $(call option,threads,$(THREADS)) $(call option,device,$(DEVICE)) --out "$(OUT)/infer"
 
-compare: setup $(if $(CROPS),,samples) ## Float against quantized against compiled: CROPS, LABELS
-	@$(UNMASK) compare "$(OUT)" --crops "$(crops)" $(call option,labels,$(labels)) --out "$(OUT)/compare"
+compare: setup $(if $(CROPS),,samples) ## Float against quantized and compiled: CROPS, LABELS; MODEL, WEIGHTS as for quantize
+	@$(UNMASK) compare $(network) --quantized "$(OUT)/quantize" --compiled "$(OUT)/compile" --crops "$(crops)" \
+	  $(call option,labels,$(labels)) --out "$(OUT)/compare"
 
 validate: setup ## Is a card there and do its tools answer
 	@$(UNMASK) card check
