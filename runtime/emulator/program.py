@@ -1,0 +1,213 @@
+"""A graph made ready to run: ops checked and planned once, tensors freed as soon as their last reader is done."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from runtime.emulator import operations, signs
+from runtime.emulator.node import Node
+from runtime.emulator.operations import Function, Spec
+from runtime.emulator.rounding import quantize
+from runtime.emulator.spec import Rules
+from xmodel.errors import ArtifactError, UnavailableError, UsageError
+from xmodel.graph import Array, Graph, Op, Tensor, numpy_dtype
+
+KernelChoice = Literal["reference", "torch", "auto"]
+MAX_ELEMENTS = 1 << 28  # of one tensor and one image; a larger one is a damaged file, not a network
+CHUNK_ELEMENTS = 4 << 20  # images run together while their largest tensor stays in a CPU's cache
+
+log = logging.getLogger("unmask.emulator")
+
+
+class Kernels(Protocol):
+    """A set of fast kernels: same bytes as the reference."""
+
+    name: str
+    notes: tuple[str, ...]
+
+    def prepare(
+        self, node: Node, spec: Spec | None, constants: Sequence[Array | None], nonnegative: Sequence[Array]
+    ) -> Function | None:
+        """A function of the operands' arrays, or None to leave the op to the reference."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One op of the plan: slots it reads, the slot it fills, and the slots nobody reads after it."""
+
+    name: str
+    function: Function
+    reads: tuple[int, ...]
+    writes: int
+    frees: tuple[int, ...]
+
+
+def load_kernels(choice: KernelChoice) -> Kernels | None:
+    """The kernel set for `choice`; None is the reference. "auto" falls back to the reference, and logs why."""
+    if choice == "reference":
+        return None
+    try:
+        from runtime.emulator import torch_kernels, torch_selftest
+
+        return torch_kernels.TorchKernels(*torch_selftest.verified())
+    except (ImportError, UnavailableError) as error:
+        if choice == "torch":
+            raise UnavailableError(
+                f"The torch kernels cannot be used: {error}.", hint="Use --kernels reference, or install torch."
+            ) from error
+        log.warning("The emulator runs its slow reference: %s", error)
+        return None
+
+
+class Program:
+    """An executable graph.
+
+    `graph` may be compiled (USER, DPU and CPU subgraphs), plain integer or quantized float; every op runs here.
+    `inputs` and `outputs` are its tensors as the graph states them; `run` takes any batch and is thread-safe.
+    Raises `ArtifactError` naming the op for anything that cannot be run.
+    """
+
+    def __init__(self, graph: Graph, kernels: KernelChoice = "auto", rules: Rules = Rules.CARD) -> None:
+        chosen = load_kernels(kernels)
+        self.name = graph.name
+        self.kernels = "reference" if chosen is None else chosen.name
+        self.notes = () if chosen is None else chosen.notes
+        self.inputs = tuple(op.output for op in graph.inputs)
+        self.outputs = tuple(op.output for op in graph.outputs)
+        self._slots = {op.name: index for index, op in enumerate(graph.ops)}
+        self._feeds = {name: op for op in graph.inputs for name in (op.name, op.output.name)}
+        self._constants: dict[int, Array] = {}
+        self._tensors = tuple(op.output for op in graph.ops)
+        self._returned = tuple(self._slots[op.name] for op in graph.outputs)
+        self._steps = self._plan(graph, chosen, rules)
+        self._chunk = _chunk(graph)
+
+    def _plan(self, graph: Graph, chosen: Kernels | None, rules: Rules) -> tuple[Step, ...]:
+        last = {self._slots[name]: index for index, op in enumerate(graph.ops) for name in op.input_names}
+        steps: list[Step] = []
+        masks: dict[str, Array] = {}
+        for index, op in enumerate(graph.ops):
+            _check_tensor(op)
+            _check_order(op, self._slots, index)
+            node, names = operations.node(graph, op)
+            reads = tuple(self._slots[name] for name in names)
+            spec = operations.parse(node, rules)
+            masks[op.name] = signs.nonnegative(node, spec, tuple(masks[name] for name in names))
+            if op.is_const:
+                self._constants[index] = op.array()
+            elif op.type not in ("data", "data-fix"):
+                function = operations.function(node, spec)
+                if chosen is not None:
+                    constants = [self._constants.get(slot) for slot in reads]
+                    fast = chosen.prepare(node, spec, constants, [masks[name] for name in names])
+                    function = fast or function
+                keep = (*self._returned, *self._constants)
+                frees = tuple(slot for slot in dict.fromkeys(reads) if last[slot] == index and slot not in keep)
+                steps.append(Step(op.name, function, reads, index, frees))
+        return tuple(steps)
+
+    def run(self, feeds: Mapping[str, Array], dump: bool = False) -> dict[str, Array]:
+        """The output tensors by name, every tensor when `dump` is set.
+
+        `feeds` maps an input's op or tensor name to int8 NHWC values, or to float32 ones that are quantized with the
+        input's fix point (half up, saturating). All inputs must have the same batch. Raises `UsageError`.
+        """
+        accepted = self._accept(feeds)
+        batch = max((len(array) for array in accepted.values()), default=1)
+        parts = [
+            self._run({slot: array[start : start + self._chunk] for slot, array in accepted.items()}, dump)
+            for start in range(0, batch, self._chunk)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        constants = {self._tensors[slot].name for slot in self._constants}
+        return {
+            name: value if name in constants else np.concatenate([part[name] for part in parts])
+            for name, value in parts[0].items()
+        }
+
+    def _run(self, feeds: Mapping[int, Array], dump: bool) -> dict[str, Array]:
+        values: list[Array | None] = [None] * len(self._tensors)
+        for slot, array in (*self._constants.items(), *feeds.items()):
+            values[slot] = array
+        for step in self._steps:
+            values[step.writes] = step.function(*(values[slot] for slot in step.reads))
+            if not dump:
+                for slot in step.frees:
+                    values[slot] = None
+        chosen = range(len(values)) if dump else self._returned
+        return {self._tensors[slot].name: value for slot in chosen if (value := values[slot]) is not None}
+
+    def _accept(self, feeds: Mapping[str, Array]) -> dict[int, Array]:
+        accepted: dict[int, Array] = {}
+        for name, array in feeds.items():
+            if name not in self._feeds:
+                raise UsageError(
+                    f"Graph {self.name!r} has no input {name!r}.", hint=f"Its inputs are {sorted(self._feeds)}."
+                )
+            op = self._feeds[name]
+            accepted[self._slots[op.name]] = accept(op.output, array)
+        missing = [t.name for t in self.inputs if not any(self._tensors[slot].name == t.name for slot in accepted)]
+        if missing:
+            raise UsageError(f"Graph {self.name!r} also needs the inputs {missing}.")
+        batches = {array.shape[0] for array in accepted.values() if array.ndim}
+        if len(batches) > 1:
+            raise UsageError(f"The inputs of graph {self.name!r} have different batches: {sorted(batches)}.")
+        return accepted
+
+
+def accept(tensor: Tensor, array: Array) -> Array:
+    """`array` as the data of input `tensor`: any batch, C order, of the tensor's data type.
+
+    Float values for an integer tensor are quantized with its fix point, half up and saturating. Raises `UsageError`.
+    """
+    array, wanted = np.asarray(array), numpy_dtype(tensor.data_type)
+    if array.ndim != len(tensor.shape) or array.shape[1:] != tensor.shape[1:] or array.shape[:1] == (0,):
+        raise UsageError(
+            f"Input {tensor.name!r} takes [N, {', '.join(map(str, tensor.shape[1:]))}], not {list(array.shape)}.",
+            hint="Images are NHWC.",
+        )
+    if array.dtype.kind == "f" and wanted.kind in "iu":
+        if tensor.fix_point is None:
+            raise UsageError(f"Input {tensor.name!r} has no fix point: give it as {wanted}.")
+        array = quantize(array, tensor.fix_point, 8 * wanted.itemsize)
+    elif array.dtype != wanted and not (array.dtype.kind == "f" and wanted.kind == "f"):
+        raise UsageError(f"Input {tensor.name!r} takes {wanted} or float32 values, not {array.dtype}.")
+    return np.ascontiguousarray(array, wanted)
+
+
+def _chunk(graph: Graph) -> int:
+    """How many images run together: what the file says where an op mixes the batch with something else."""
+    written = graph.inputs[0].output.shape[0] if graph.inputs and graph.inputs[0].output.shape else 1
+    moving = [op for op in graph.ops if not op.is_const]
+    if written != 1 or not all(_keeps_batch(op) for op in moving):
+        return written
+    return max(1, CHUNK_ELEMENTS // max((math.prod(op.output.shape) for op in moving), default=1))
+
+
+def _keeps_batch(op: Op) -> bool:
+    axes = op.get("axis", -1)
+    axes = axes if isinstance(axes, tuple | list) else (axes,)
+    order = op.get("order", (0,))
+    rank = len(op.output.shape)
+    return op.output.shape[:1] == (1,) and not {0, -rank} & set(axes) and tuple(order)[:1] == (0,)
+
+
+def _check_tensor(op: Op) -> None:
+    tensor = op.output
+    count = math.prod(tensor.shape[1:]) * max(1, tensor.shape[0] if op.is_const and tensor.shape else 1)
+    if count > MAX_ELEMENTS or any(size < 1 for size in tensor.shape):
+        raise ArtifactError(f"Op {op.name!r} of type {op.type!r} has an impossible shape {list(tensor.shape)}.")
+
+
+def _check_order(op: Op, slots: Mapping[str, int], index: int) -> None:
+    for name in op.input_names:
+        if slots.get(name, index) >= index:
+            raise ArtifactError(f"Op {op.name!r} reads {name!r}, which does not come before it.")
