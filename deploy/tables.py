@@ -1,0 +1,62 @@
+"""Results as rich tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from deploy.report import number, percent
+
+
+def accuracy_line(score: Mapping[str, Any]) -> str:
+    """The published script's words: how many correct, how many wrong, the accuracy."""
+    low, high = score["accuracy_interval"]
+    return (
+        f"Correct {score['correct']}, wrong {score['wrong']}, accuracy {percent(score['accuracy'], 2)} "
+        f"(95 % interval {percent(low)} to {percent(high)})"
+    )
+
+
+def scores(forms: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Accuracy, AUC, F1 and mask scores, one column a form; a form has `accuracy` and `masks`, either None."""
+    table = Table("", *forms)
+    for title, key, show in (
+        ("accuracy", "accuracy", percent),
+        ("ROC AUC", "auc", number),
+        ("F1 of finding fakes", "f1_fake", number),
+    ):
+        table.add_row(title, *(show((form["accuracy"] or {}).get(key)) for form in forms.values()))
+    for title, key, show in (
+        ("mask IoU, forged crops", "iou", number),
+        ("mask Dice, forged crops", "dice", number),
+        ("pixels marked on genuine crops", "fired_on_genuine", percent),
+    ):
+        table.add_row(title, *(show((form["masks"] or {}).get(key)) for form in forms.values()))
+    return table
+
+
+def agreement(pairs: Mapping[str, Mapping[str, float]]) -> Table:
+    """How each two forms agree."""
+    table = Table("agreement", "labels equal", "mask IoU", "pixels equal", "mean |ΔP(real)|", "largest")
+    for name, pair in pairs.items():
+        table.add_row(
+            name,
+            f"{pair['labels_equal']} of {pair['crops']} ({percent(pair['label_agreement'])})",
+            number(pair["mask_iou"], 4),
+            percent(pair["pixel_agreement"], 2),
+            number(pair["p_real_mean_difference"], 4),
+            number(pair["p_real_max_difference"], 4),
+        )
+    return table
+
+
+def layers(items: Sequence[Mapping[str, Any]], worst: int = 8) -> Table:
+    """The layers with the lowest signal to quantization noise."""
+    table = Table(f"the {min(worst, len(items))} noisiest of {len(items)} layers", "type", "fix point", "SQNR")
+    known = [item for item in items if item["sqnr"] is not None]
+    for item in sorted(known, key=lambda item: item["sqnr"])[:worst]:
+        fix_point = "–" if item["fix_point"] is None else str(item["fix_point"])
+        table.add_row(item["name"], item["type"], fix_point, f"{number(item['sqnr'], 1)} dB")
+    return table

@@ -1,0 +1,51 @@
+"""`unmask infer`: a folder of crops → masks, scores and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.console import Json, Output, Quiet
+from deploy.verbs.evaluate import Crops, Labels, Limit, Masks
+
+
+def infer(
+    context: typer.Context,
+    crops: Crops,
+    model: Annotated[Path, typer.Argument(help="Compiled .xmodel, or the folder that holds it.")] = Path(
+        "build/compile"
+    ),
+    labels: Labels = None,
+    masks: Masks = None,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/infer"),
+    device: Annotated[str, typer.Option(help="auto, card or emulator.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: see the report.")] = None,
+    kernels: Annotated[str, typer.Option(help="The emulator's kernels: auto, torch or reference.")] = "auto",
+    limit: Limit = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge every crop of a folder: masks, scores, report.
+
+    Exit 1 when some inputs could not be read; the results of the others are kept.
+    """
+    from deploy import tables
+    from deploy.infer import InferJob, infer_stage
+    from deploy.judge import demand
+
+    output = Output.of(context, json, quiet)
+    job = InferJob(model, crops, out, labels, masks, device, threads, kernels, limit)
+    report, ran = infer_stage(job, output)
+    counts, speed = report["counts"], report["speed"]
+    lines = [
+        f"{counts['read']} of {counts['inputs']} crops judged on the {speed['device']}: "
+        f"{counts['fake']} fake, {counts['real']} real "
+        f"({speed['fps']:.1f} crops/s, {'now' if ran else 'up to date'})"
+    ]
+    if report["accuracy"]:
+        lines.append(tables.accuracy_line(report["accuracy"]))
+    scored = [tables.scores({"deployed": report})] if report["accuracy"] or report["masks"] else []
+    output.result(report, "\n".join(lines), *scored, f"Report: {out / 'report.html'}")
+    demand(report, labels, output)

@@ -1,0 +1,59 @@
+"""`unmask train`: float training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.console import Json, Output, Quiet
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="Folder of face photographs: real/ and, optionally, fake/.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint, metrics and weights.")] = Path("build/train"),
+    cache: Annotated[Path | None, typer.Option(help="Where found faces are remembered.")] = None,
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first level: 16 light, 64 published.")] = 16,
+    size: Annotated[int, typer.Option(min=32, help="Side of a crop in pixels.")] = 224,
+    patch_steps: Annotated[int, typer.Option(min=0, help="Batches of small patches, first.")] = 3000,
+    frame_steps: Annotated[int, typer.Option(min=0, help="Batches of whole crops, after.")] = 900,
+    rate: Annotated[float, typer.Option(min=0, help="Learning rate.")] = 2e-3,
+    seed: Annotated[int, typer.Option(help="Of weights, order and forgeries.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of torch.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train U-YNet on genuine and self-blended faces.
+
+    Goes on where an interrupted run stopped.
+    """
+    from model import train as training
+    from xmodel.artifact import read_json
+
+    output = Output.of(context, json, quiet)
+    weights = training.train(
+        training.TrainSettings(
+            data,
+            out,
+            cache,
+            width=width,
+            size=size,
+            patch_steps=patch_steps,
+            frame_steps=frame_steps,
+            rate=rate,
+            seed=seed,
+            workers=workers,
+            threads=threads,
+            device=device,
+            wandb=wandb,
+        )
+    )
+    metrics = read_json(out / "metrics.json")
+    output.result(
+        {"weights": str(weights), "metrics": metrics}, f"Trained: {weights}; metrics in {out / 'metrics.csv'}"
+    )
