@@ -8,6 +8,7 @@ number. Constants are views into the file's bytes when read, and are not copied 
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 from xmodel.artifact import atomic
@@ -31,12 +32,13 @@ _TYPE = re.compile(rf"({'|'.join(_TYPE_NAMES)})([0-9]{{1,9}})")
 def read(path: Path) -> Graph:
     """The graph in the file `path`. Raises `UsageError` (no such file) or `ArtifactError` (damaged)."""
     try:
-        if not path.is_file():
-            path.open("rb").close()  # says why: missing, a folder, not permitted
-            raise ArtifactError("This is not a regular file.", where=str(path))
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ArtifactError(f"This file has {size} bytes; an .xmodel has at most {MAX_BYTES}.", where=str(path))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError("This is a folder or device, not a file.", where=str(path))
+        if status.st_size > MAX_BYTES:
+            raise ArtifactError(
+                f"This file has {status.st_size} bytes; an .xmodel has at most {MAX_BYTES}.", where=str(path)
+            )
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"Cannot read this file: {error.strerror}.", where=str(path)) from error
@@ -90,7 +92,7 @@ def loads(data: Buffer) -> Graph:
     if definitions:
         attrs[OP_DEFS] = Attr("bytes_vec", tuple(definitions))
     graph = Graph(name, tuple(ops), attrs, root)
-    if not _ordered(graph):
+    if len(graph.by_name) == len(ops) and not _ordered(graph):
         graph = Graph(name, sort(ops), attrs, root)
     return structure(graph)
 
@@ -151,9 +153,9 @@ def _read_tensor(reader: Reader, message: memoryview) -> Tensor:
             case 1, memoryview() as field:
                 name = text(field)
             case 2, memoryview() as field:
-                shape += reader.varints(field)
+                shape += (size & 0xFFFFFFFF for size in reader.varints(field))
             case 2, int() as field:
-                shape.append(field)
+                shape.append(field & 0xFFFFFFFF)
             case 5, int() as field:
                 code = field
             case 6, int() as field:

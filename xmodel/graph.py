@@ -9,6 +9,7 @@ written to a file (format fact: libxir does the same).
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -157,7 +158,7 @@ class Op:
     def array(self) -> Array:
         """A constant's data as a read-only array of its shape. Raises `ArtifactError` when it does not fit."""
         data, dtype = self.get("data", b""), numpy_dtype(self.output.data_type)
-        count = int(np.prod(self.output.shape, dtype=np.int64))
+        count = math.prod(self.output.shape)
         if len(data) != count * dtype.itemsize:
             raise ArtifactError(
                 f"Constant {self.name!r} holds {len(data)} bytes; its shape {list(self.output.shape)} of "
