@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,6 +83,7 @@ def scope(node: torch.fx.Node) -> tuple[tuple[str, str], ...]:
 
 
 def source(node: torch.fx.Node) -> str:
-    """The user's source line of `node` as "file.py:12", or "" when the program carries none."""
-    found = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    return f"{found[-1][0]}:{found[-1][1]}" if found else ""
+    """The user's source line of `node` as "folder/file.py:12", or "" when the program carries none."""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    own = [(Path(file), line) for file, line in frames if "torch/nn/" not in file.replace("\\", "/")]
+    return f"{own[-1][0].parent.name}/{own[-1][0].name}:{own[-1][1]}" if own else ""

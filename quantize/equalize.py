@@ -31,7 +31,7 @@ def equalize(graph: Graph) -> Graph:
         data[first.inputs["weights"][0]] = w0 / (scale if "depthwise" in first.type else scale.reshape(-1, 1, 1, 1))
         if bias is not None:
             data[first.inputs["bias"][0]] = bias / scale
-        data[second.inputs["weights"][0]] = w1 * scale  # input channels are the last axis of OHWI and of [1, kh, kw, C]
+        data[second.inputs["weights"][0]] = w1 * _per_input(second, w1, scale)
     return graph.with_ops(with_data(op, data[op.name]) if op.name in data else op for op in graph.ops)
 
 
@@ -54,8 +54,18 @@ def _rows(op: Op, weights: Array) -> Array:
 
 
 def _columns(op: Op, weights: Array) -> Array:
-    """(input channels, the rest)."""
-    return np.moveaxis(weights, -1, 0).reshape(weights.shape[-1], -1)
+    """(input channels, the rest): the last axis of OHWI and of [1, kh, kw, C]; a group sees only its own channels."""
+    groups = 1 if "depthwise" in op.type else int(op.get("group", 1))
+    split = weights.reshape(groups, -1, weights.shape[-1])
+    return split.transpose(0, 2, 1).reshape(groups * weights.shape[-1], -1)
+
+
+def _per_input(op: Op, weights: Array, scale: Array) -> Array:
+    """`scale` (input channels,) in a shape that multiplies `weights`."""
+    groups = 1 if "depthwise" in op.type else int(op.get("group", 1))
+    if groups == 1:
+        return scale
+    return np.repeat(scale.reshape(groups, -1), weights.shape[0] // groups, axis=0)[:, None, None, :]
 
 
 def pair_scale(w0: Array, bias: Array | None, w1: Array) -> Array:

@@ -127,6 +127,7 @@ def export(quantized: Quantized, out: Path) -> list[str]:
     file.write(out / name, quantized.graph)
     write_json(out / "quant_info.json", quantized.quant_info)
     buffer = io.BytesIO()
-    np.savez(buffer, **{key: value for key, value in quantized.bias_corr.items()})
+    arrays: dict[str, Any] = dict(quantized.bias_corr)
+    np.savez(buffer, **arrays)
     write_bytes(out / "bias_corr.npz", buffer.getvalue())
     return [name, "quant_info.json", "bias_corr.npz"]

@@ -51,8 +51,11 @@ def plan(graph: Graph) -> Plan:
             for name in op.input_names:
                 producer = _source(graph, graph.op(name))
                 if not producer.is_const and producer.name not in fixed_by:
-                    activations.add(producer.name)
-                    fixed_by[producer.name] = producer.name
+                    reader = _only_reader(graph, producer)
+                    owner = reader.name if reader is not None and reader.type == "concat" else producer.name
+                    fixed_by[producer.name] = owner
+                    if owner == producer.name:
+                        activations.add(owner)
     for op in graph.ops:
         if op.name not in fixed_by and op.type in _MEMORY:
             source = _source(graph, op)

@@ -9,27 +9,28 @@ from torch import Tensor
 
 MAX_FIX_POINT = 12  # spec: the vendor's quantizer clamps 8-bit positions to at most 12
 _LOW, _HIGH = -128, 127
+_PIECE = 1 << 16  # elements
 _SCOPE = 5  # candidates: no overflow, then up to four bits of saturation
 
 
 def half_up(x: Tensor) -> Tensor:
     """Nearest integer, ties toward plus infinity (activations; the DPU's own rounding)."""
     low = torch.floor(x)
-    return low + (x - low >= 0.5)
+    return low.add_(x - low >= 0.5)
 
 
 def half_away(x: Tensor) -> Tensor:
     """Nearest integer, ties away from zero (weights and biases)."""
     magnitude = x.abs()
     low = torch.floor(magnitude)
-    return torch.copysign(low + (magnitude - low >= 0.5), x)
+    return torch.copysign(low.add_(magnitude - low >= 0.5), x)
 
 
 def to_grid(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
     """`x` (float32) rounded and saturated to int8 at `fix_point`, as float32 values on the grid."""
     scaled = x * 2.0**fix_point
     rounded = half_away(scaled) if weights else half_up(scaled)
-    return rounded.clamp_(_LOW, _HIGH) * 2.0**-fix_point
+    return rounded.clamp_(_LOW, _HIGH).mul_(2.0**-fix_point)
 
 
 def to_int8(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
@@ -53,15 +54,25 @@ def search(x: Tensor, *, weights: bool = False) -> int | None:
 
     Errors are float32 sums; the first strict minimum wins. None for a tensor that holds NaN or infinity.
     """
-    if not math.isfinite(float(x.sum())) and not bool(torch.isfinite(x).all()):
+    flat = x.contiguous().view(-1)
+    if not bool(torch.isfinite(flat.sum())) and not bool(torch.isfinite(flat).all()):
         return None
-    start = first_position(x)
+    start = first_position(flat)
+    errors = torch.empty_like(flat)
     best, least = start, math.inf
     for position in range(start, start + _SCOPE):
-        error = float(torch.sum((x - to_grid(x, position, weights=weights)) ** 2))
+        _squared_errors(flat, position, weights, errors)
+        error = float(errors.sum())  # one sum over the whole tensor: the order of additions decides its last bits
         if error < least:
             best, least = position, error
     return min(best, MAX_FIX_POINT)
+
+
+def _squared_errors(x: Tensor, position: int, weights: bool, out: Tensor) -> None:
+    """out = (x - grid(x)) ** 2, in pieces that stay in the cache."""
+    for piece, result in zip(torch.split(x, _PIECE), torch.split(out, _PIECE), strict=True):
+        torch.sub(piece, to_grid(piece, position, weights=weights), out=result)
+        result.mul_(result)
 
 
 def input_position(x: Tensor) -> int | None:
