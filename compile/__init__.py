@@ -1,1 +1,1 @@
-"""Quantized graph to deployable graph: lower, partition, write."""
+"""Quantized graph to deployable graph: lower to integer ops, place, partition, estimate, write."""
