@@ -15,6 +15,8 @@ from quantize.plan import Plan, keys
 from xmodel.graph import Array, Graph, Op, attrs, const
 from xmodel.graph import Tensor as XTensor
 
+_CONST_TYPE = "float32"  # the vendor's spelling in constants; its data ops say FLOAT32
+
 
 def fix_attrs(fix_point: int) -> dict[str, Any]:
     """The attributes that the vendor's `fix` ops carry."""
@@ -50,12 +52,16 @@ def _fix(op: Op, position: int) -> Op:
 
 def _constant(op: Op, position: int | None, correction: Array | None) -> list[Op]:
     if position is None:
-        return [op]
+        return [op.with_attrs(data_type=_CONST_TYPE)]
     array = op.array() if correction is None else op.array() - correction
     grid = _on_grid(array, position)
     kept = {name: attr for name, attr in op.attrs.items() if name.startswith("__")}
-    stored = const(op.name, grid)
+    stored = _stored(op.name, grid)
     return [replace(stored, attrs={**stored.attrs, **kept}), _fix(op, position)]
+
+
+def _stored(name: str, array: Array) -> Op:
+    return const(name, array).with_attrs(data_type=_CONST_TYPE)
 
 
 def _on_grid(array: Array, position: int) -> Array:
@@ -74,14 +80,16 @@ def _expand(op: Op) -> list[Op]:
         scale = float(op.get("__scale", 1.0))
         return [
             replace(op, name=pool, attrs=plain, output=replace(op.output, name=pool)),
-            const(factor, np.array([scale], np.float32)),
+            _stored(factor, np.array([scale], np.float32)),
             Op(op.name, "mul", {"input": (pool, factor)}, meta, op.output),
         ]
     if op.type == "reshape":
         sizes = [f"{op.name}_shape_attr_{i}_" for i in range(len(op.output.shape))]
         stack = f"{op.name}_shape_i0"
-        parts = [const(n, np.array([d], np.float32)) for n, d in zip(sizes, op.output.shape, strict=True)]
-        stacked = Op(stack, "stack", {"input": tuple(sizes)}, attrs(axis=0), XTensor(stack, (len(sizes), 1)))
+        parts = [_stored(n, np.array([d], np.float32)) for n, d in zip(sizes, op.output.shape, strict=True)]
+        info = attrs(shape_info=list(op.output.shape))
+        tensor = XTensor(stack, (len(sizes), 1), attrs=info)
+        stacked = Op(stack, "stack", {"input": tuple(sizes)}, attrs(axis=0), tensor)
         return [*parts, stacked, replace(op.with_attrs(shape=[0]), inputs={**op.inputs, "shape": (stack,)})]
     return [op]
 

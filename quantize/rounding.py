@@ -30,7 +30,7 @@ def to_grid(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
     """`x` (float32) rounded and saturated to int8 at `fix_point`, as float32 values on the grid."""
     scaled = x * 2.0**fix_point
     rounded = half_away(scaled) if weights else half_up(scaled)
-    return rounded.clamp_(_LOW, _HIGH).mul_(2.0**-fix_point)
+    return rounded.clamp_(_LOW, _HIGH).mul_(2.0**-fix_point).add_(0.0)  # no negative zero
 
 
 def to_int8(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
