@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import struct
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,10 +66,10 @@ def read_entry(reader: Reader, entry: memoryview) -> tuple[str, Attr]:
 
 def read_value(reader: Reader, message: memoryview | None) -> Attr:
     """An attribute from an AttrValue; bytes are views into `message`. Raises `ArtifactError`."""
-    fields = reader.fields(message) if message is not None else []
-    if not fields:
+    last = deque(reader.fields(message or memoryview(b"")), maxlen=1)
+    if not last:
         raise ArtifactError("It has no value.")
-    number, value = fields[-1]
+    number, value = last[0]
     if not 0 <= number - _FIRST < len(KINDS):
         raise unknown_field("an attribute value", number, value)
     kind = KINDS[number - _FIRST]

@@ -26,7 +26,7 @@ OP_DEFS = "__op_defs"
 
 # Code 5 is "unknown" in libxir 2.5 and BFLOAT from 2024 on, where "unknown" became 6.
 _TYPE_NAMES = ("INT", "UINT", "XINT", "XUINT", "FLOAT", "BFLOAT", "UNKNOWN")
-_TYPE = re.compile(rf"({'|'.join(_TYPE_NAMES)})([0-9]{{1,9}})")
+_TYPE = re.compile(rf"({'|'.join(_TYPE_NAMES)})(0|[1-9][0-9]{{0,2}})")
 
 
 def read(path: Path) -> Graph:
@@ -169,7 +169,7 @@ def _read_tensor(reader: Reader, message: memoryview) -> Tensor:
 
 
 def _data_type(code: int, width: int) -> str:
-    if code >= len(_TYPE_NAMES) or width > 1024:
+    if code >= len(_TYPE_NAMES) or width > 999:
         raise ArtifactError(f"Its tensor has the unknown data type {code} of {width} bits.")
     return f"{_TYPE_NAMES[code]}{width}"
 

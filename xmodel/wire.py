@@ -8,15 +8,15 @@ Nothing here copies bulk data: reading slices one buffer, writing lists the chun
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from xmodel.errors import ArtifactError
 
 Value = int | bytes | memoryview
 Field = tuple[int, Value]
 
-# The largest real file at hand has 3 * 10**4 fields; this bounds time (seconds) and memory (0.5 GB).
-MAX_ITEMS = 2_000_000
+# The largest real file at hand has some 10**4 fields; this bounds time to seconds, memory to some 100 MB.
+MAX_ITEMS = 1_000_000
 _MAX_FIELD_NUMBER = (1 << 29) - 1
 
 
@@ -26,15 +26,15 @@ class Reader:
     def __init__(self, budget: int = MAX_ITEMS) -> None:
         self._left = budget
 
-    def fields(self, message: memoryview) -> list[Field]:
-        """The fields of `message`: (number, value).
+    def fields(self, message: memoryview) -> Iterator[Field]:
+        """The fields of `message`, one by one: (number, value).
 
         A value is an int for a varint, bytes (4 or 8) for a fixed width, a memoryview into
         `message` for a length-delimited field. Raises `ArtifactError`.
         """
-        result: list[Field] = []
         position, end = 0, len(message)
         while position < end:
+            self._spend(1)
             tag, position = _varint(message, position)
             number, wire = tag >> 3, tag & 7
             value: Value
@@ -57,9 +57,7 @@ class Reader:
                 raise ArtifactError(f"The data is damaged: field {number} has the impossible wire type {wire}.")
             if not 0 < number <= _MAX_FIELD_NUMBER:
                 raise ArtifactError(f"The data is damaged: {number} is no field number.")
-            result.append((number, value))
-            self._spend(1)
-        return result
+            yield number, value
 
     def varints(self, packed: memoryview) -> list[int]:
         """The unsigned values of a packed repeated field. Raises `ArtifactError`."""
