@@ -37,6 +37,10 @@ class Kernels(Protocol):
         """A function of the operands' arrays, or None to leave the op to the reference."""
         ...
 
+    def set_threads(self, count: int) -> None:
+        """How many cores the calling thread's work may use."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -77,6 +81,7 @@ class Program:
     def __init__(self, graph: Graph, kernels: KernelChoice = "auto", rules: Rules = Rules.CARD) -> None:
         chosen = load_kernels(kernels)
         self.name = graph.name
+        self._kernels = chosen
         self.kernels = "reference" if chosen is None else chosen.name
         self.notes = () if chosen is None else chosen.notes
         self.inputs = tuple(op.output for op in graph.inputs)
@@ -112,6 +117,11 @@ class Program:
                 frees = tuple(slot for slot in dict.fromkeys(reads) if last[slot] == index and slot not in keep)
                 steps.append(Step(op.name, function, reads, index, frees))
         return tuple(steps)
+
+    def set_threads(self, count: int) -> None:
+        """How many cores the calling thread's runs may use."""
+        if self._kernels is not None:
+            self._kernels.set_threads(count)
 
     def run(self, feeds: Mapping[str, Array], dump: bool = False) -> dict[str, Array]:
         """The output tensors by name, every tensor when `dump` is set.

@@ -10,7 +10,7 @@ import torch
 from runtime.emulator import torch_conv
 from runtime.emulator.node import Node
 from runtime.emulator.operations import Function, Spec
-from runtime.emulator.spec import Concat, Convolution, Eltwise, Pool, Resize
+from runtime.emulator.spec import Concat, Convolution, Eltwise, Pool
 from runtime.emulator.torch_conv import Layer, Path, Tensor, as_tensor
 from xmodel.graph import Array
 
@@ -149,6 +149,8 @@ class TorchKernels:
                 return add(spec)
             case Concat():
                 return concat(spec)
-            case Resize() | None:
-                return None
         return None
+
+    def set_threads(self, count: int) -> None:
+        """How many cores the calling thread's operators may use."""
+        torch.set_num_threads(count)

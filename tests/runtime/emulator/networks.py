@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from xmodel.graph import Graph, Op, Tensor, attrs, const
@@ -21,7 +23,7 @@ class Builder:
         return next(op.output for op in self.ops if op.name == name)
 
     def add(
-        self, type_: str, inputs: dict[str, tuple[str, ...]], shape: tuple[int, ...], point: int, **a: object
+        self, type_: str, inputs: Mapping[str, tuple[str, ...]], shape: tuple[int, ...], point: int, **a: object
     ) -> str:
         """Any op with an int8 output."""
         name = f"{type_}_{len(self.ops)}"
