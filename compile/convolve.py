@@ -243,7 +243,7 @@ def explicit_pad(op: Op, shape: tuple[int, ...]) -> list[int]:
     A window that stops short of the right or bottom padding needs none (the vendor's compiler trims it so);
     with pad_mode CEIL the last window may need more than was asked for.
     """
-    pad = list(op.get("pad", (0, 0, 0, 0))) or [0, 0, 0, 0]
+    pad = list(op.get("pad", (0, 0, 0, 0)))
     if op.type.startswith("transposed"):
         return pad
     for axis, (kernel, stride, dilation) in enumerate(

@@ -9,6 +9,7 @@ from xmodel.errors import ArtifactError
 from xmodel.graph import Graph, Op, Tensor, attrs, sort
 
 BIT_WIDTH = 8
+MAX_POSITION = 32  # a shift of 32 bits empties or overflows any int8 value
 QUANTIZED = ("fix", "const-fix", "data-fix")
 
 
@@ -61,10 +62,10 @@ def position(op: Op) -> int:
     value = op.get("fix_point") if op.type == "fix" else op.output.fix_point
     bits = op.get("bit_width", BIT_WIDTH) if op.type == "fix" else op.output.get("bit_width", BIT_WIDTH)
     signed = op.get("if_signed", True) if op.type == "fix" else op.output.get("if_signed", True)
-    if value is None or int(bits) != BIT_WIDTH or not signed:
+    if value is None or abs(int(value)) > MAX_POSITION or int(bits) != BIT_WIDTH or not signed:
         raise ArtifactError(
             f"Op {op.name!r} has fix point {value}, {bits} bits, {'signed' if signed else 'unsigned'}; "
-            f"a DPU takes signed {BIT_WIDTH}-bit tensors with a fix point.",
+            f"a DPU takes signed {BIT_WIDTH}-bit tensors with a fix point within ±{MAX_POSITION}.",
             hint="Quantize again with the DPU's default configuration.",
         )
     return int(value)

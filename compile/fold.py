@@ -18,6 +18,33 @@ _ROUNDING: dict[str, Callable[[Array], Array]] = {
 }
 
 
+_WINDOWS = ("conv2d", "depthwise-conv2d", "transposed-conv2d", "transposed-depthwise-conv2d", "maxpool2d", "avgpool2d")
+
+
+_MAX_DENSE = 1 << 28  # bytes of a grouped kernel written out; no network comes near
+
+
+def check_shapes(graph: Graph) -> Graph:
+    """`graph` itself when the passes may rely on its shapes and windows; raises `ArtifactError` naming the op."""
+    for op in graph.ops:
+        shapes = [op.output.shape, *(graph.op(name).output.shape for name in op.input_names)]
+        if op.type in (*_WINDOWS, "concat", "resize", "reshape", "matmul", "fix") and not all(map(_filled, shapes)):
+            raise ArtifactError(f"Op {op.name!r} of type {op.type!r} has an empty tensor among {shapes}.")
+        if op.type in _WINDOWS:
+            for key, count, least in (("kernel", 2, 1), ("stride", 2, 1), ("dilation", 2, 1), ("pad", 4, 0)):
+                optional = key in ("dilation", "pad")
+                values = tuple(op.get(key, (least,) * count if optional else ()))
+                if len(values) != count or min(values) < least:
+                    raise ArtifactError(f"Op {op.name!r} needs {count} values >= {least} as {key!r}, not {values}.")
+            if [len(shape) for shape in shapes[:2]] != [4, 4]:
+                raise ArtifactError(f"Op {op.name!r} of type {op.type!r} maps NHWC images, not {shapes[:2]}.")
+    return graph
+
+
+def _filled(shape: tuple[int, ...]) -> bool:
+    return len(shape) > 0 and min(shape) > 0
+
+
 def name_outputs(graph: Graph) -> Graph:
     """Say which ops leave the graph: later passes add readers, and order must survive them."""
     return graph.with_attrs(return_ops=[op.name for op in graph.outputs])
@@ -80,11 +107,15 @@ def densify_groups(graph: Graph) -> Graph:
 
 def _groups(graph: Graph, op: Op, weights: Op) -> int:
     """How many groups a convolution has that is neither full nor plainly depthwise, or 1."""
-    if op.type == "depthwise-conv2d" and len(weights.output.shape) == 4:
-        return weights.output.shape[3] if weights.output.shape[0] > 1 else 1
-    if op.type == "conv2d" and len(weights.output.shape) == 4:
-        return graph.op(op.inputs["input"][0]).output.shape[-1] // max(weights.output.shape[3], 1)
-    return 1
+    shape, channels = weights.output.shape, graph.op(op.inputs["input"][0]).output.shape[-1]
+    if len(shape) != 4 or min(shape) < 1 or len(weights.array()) != shape[0]:
+        return 1
+    outputs = shape[0] * shape[3] if op.type == "depthwise-conv2d" else shape[0]
+    groups = channels if op.type == "depthwise-conv2d" else channels // shape[3]
+    fits = shape[3] == channels if op.type == "depthwise-conv2d" else shape[3] * groups == channels
+    wanted = op.type == "conv2d" or (op.type == "depthwise-conv2d" and shape[0] > 1)
+    whole = fits and outputs % groups == 0 and outputs * shape[1] * shape[2] * channels <= _MAX_DENSE
+    return groups if wanted and whole else 1
 
 
 def fix_inputs(graph: Graph) -> Graph:

@@ -38,7 +38,7 @@ def lower(graph: Graph, activations: Collection[str] = ("HSIGMOID", "HSWISH")) -
     every int8 tensor is the quantizer's, save where the device's own arithmetic differs from it (bias finer than
     half an accumulator step, sums of more than two fractional bits). Raises `ArtifactError` for a damaged graph.
     """
-    graph = check(graph)
+    graph = fold.check_shapes(check(graph))
     for step in (*_PREPARE, lambda g: fuse(g, activations), join_reshapes, keep_float_fixes, cast_borders):
         graph = check(step(graph))
     return graph
@@ -65,10 +65,10 @@ def join_reshapes(graph: Graph) -> Graph:
 
 
 def keep_float_fixes(graph: Graph) -> Graph:
-    """A rounding between float ops stays a float fix: a cast to int8 and back would be two ops for one."""
+    """A rounding that only float ops or the host read stays a float fix: a cast to int8 and back would be two ops."""
     return graph.with_ops(
         Op(op.name, "fix", op.inputs, op.attrs, Tensor(op.output.name, op.output.shape))
-        if op.type == "float2fix" and op.name not in graph.get("return_ops", ()) and not _read_as_int8(graph, op)
+        if op.type == "float2fix" and not any(takes_int8(reader) for reader in graph.fanout[op.name])
         else op
         for op in graph.ops
     )
@@ -97,10 +97,6 @@ def cast_borders(graph: Graph) -> Graph:
 def takes_int8(op: Op) -> bool:
     """True for ops that read int8 tensors: the integer ops and the cast to float."""
     return op.type.endswith("-fix") or op.type in ("fix2float", "upload", "download")
-
-
-def _read_as_int8(graph: Graph, op: Op) -> bool:
-    return any(takes_int8(reader) for reader in graph.fanout[op.name])
 
 
 def _to_float(graph: Graph, op: Op) -> Op:

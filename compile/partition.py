@@ -144,7 +144,7 @@ def insert_transfers(graph: Graph, groups: Sequence[Group]) -> tuple[Graph, list
                 continue
             if (name, here) not in uploads:
                 number = counts[name] = counts.get(name, -1) + 1
-                uploads[name, here] = _transfer("upload", source or graph.op(name), number)
+                uploads[name, here] = _upload(name, source or graph.op(name), number)
                 ops.append(uploads[name, here])
                 members[here].append(ops[-1].name)
             names[name] = uploads[name, here].name
@@ -161,9 +161,9 @@ def insert_transfers(graph: Graph, groups: Sequence[Group]) -> tuple[Graph, list
     return graph.with_ops(ops), [replace(part, ops=tuple(members[n])) for n, part in enumerate(groups)]
 
 
-def _transfer(kind: str, source: Op, number: int) -> Op:
-    tensor = replace(source.output, name=f"{source.output.name}_{kind}_{number}")
-    return Op(f"{source.name}_{kind}_{number}", kind, {"input": (source.name,)}, {}, tensor)
+def _upload(name: str, source: Op, number: int) -> Op:
+    tensor = replace(source.output, name=f"{source.output.name}_upload_{number}")
+    return Op(f"{name}_upload_{number}", "upload", {"input": (source.name,)}, {}, tensor)
 
 
 def _annotate(graph: Graph, groups: Sequence[Group], target: Target) -> Graph:

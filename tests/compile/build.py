@@ -99,3 +99,37 @@ class Builder:
         """The graph; `outputs` are its `return_ops` when given."""
         graph = Graph(self.name, sort(self.ops))
         return graph.with_attrs(return_ops=list(outputs)) if outputs else graph
+
+
+def uynet(width: int, size: int) -> Graph:
+    """A quantized U-YNet with parameters of 0 for images of `size` x `size`; its first level has `width` channels."""
+    b = Builder("UNet")
+
+    def zeros(name: str, shape: Sequence[int], point: int = 6) -> str:
+        return b.constant(name, np.zeros(shape, np.float32), point)
+
+    b.weights = zeros  # type: ignore[method-assign]
+
+    def double_conv(name: str, x: str, channels: int) -> str:
+        x = b.fix(b.unary(f"{name}_r1", "relu", b.conv(f"{name}_c1", x, channels)), 4)
+        return b.fix(b.unary(f"{name}_r2", "relu", b.conv(f"{name}_c2", x, channels)), 4)
+
+    levels = [double_conv("inc", b.data((1, size, size, 3)), width)]
+    for i in range(1, 5):
+        levels.append(double_conv(f"down{i}", b.fix(b.pool(f"pool{i}", "maxpool2d", levels[-1], 2), 4), width << i))
+    x = levels[-1]
+    for i in range(1, 5):
+        shape = b.shape(levels[4 - i])
+        inputs = {
+            "input": [x],
+            "weights": [b.weights(f"up{i}_w", (shape[3], 2, 2, b.shape(x)[3]))],
+            "bias": [b.weights(f"up{i}_b", (shape[3],))],
+        }
+        up = b.op(f"up{i}", "transposed-conv2d", inputs, shape, **window(2, 2))
+        joined = b.op(f"cat{i}", "concat", {"input": [levels[4 - i], up]}, (*shape[:3], 2 * shape[3]), axis=3)
+        x = double_conv(f"conv{i}", b.fix(joined, 4), shape[3])
+    mask = b.fix(b.conv("outc", x, 2, kernel=1, pad=0), 4)
+    deep = b.fix(b.pool("head1", "maxpool2d", levels[-1], 2), 4)
+    deep = b.fix(b.pool("head2", "maxpool2d", deep, b.shape(deep)[1]), 4)
+    hidden = b.fix(b.unary("hidden", "relu", b.linear("linear_1", deep, 8 * width)), 4)
+    return b.graph(mask, b.unary("prob", "sigmoid", b.fix(b.linear("linear_2", hidden, 1), 4)))
