@@ -1,0 +1,175 @@
+"""Every torch kernel gives the reference's bytes: random shapes, strides, pads, shifts, ties and saturation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from runtime.emulator import reference, torch_kernels
+from runtime.emulator.spec import Activation, Concat, Convolution, Eltwise, Pool, Window
+from runtime.emulator.torch_conv import Layer, Path, prepare, split_weights
+from xmodel.graph import Array
+
+quick = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+ACTIVATIONS = [
+    Activation(),
+    Activation("RELU"),
+    Activation("RELU6"),
+    Activation("RELU6", None),
+    Activation("LEAKYRELU"),
+    Activation("HSIGMOID", hsigmoid_in=3, shift_hsigmoid=10),
+    Activation("HSWISH", hsigmoid_in=4, shift_hsigmoid=11, shift_hswish=8),
+]
+
+
+def integers(draw: Any, shape: tuple[int, ...], low: int) -> Array:
+    """int8 values: all over the range, only its ends, or only small ones, which tie."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    kind = draw(st.sampled_from(["uniform", "ends", "small"]))
+    if kind == "ends":
+        return random.choice(np.array([low, 127], np.int8), shape)
+    top = 128 if kind == "uniform" else 3
+    return random.integers(max(low, -top), top, shape).astype(np.int8)
+
+
+@st.composite
+def layers(draw: Any) -> tuple[Layer, Array]:
+    transposed, depthwise = draw(st.booleans()), draw(st.sampled_from([False, False, True]))
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    if transposed and draw(st.booleans()):
+        stride, pad, dilation = kernel, (0, 0, 0, 0), (1, 1)
+    else:
+        stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+        dilation = (1, 1) if transposed else draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+        pad = draw(st.tuples(*(st.integers(0, kernel[i // 2] - 1) for i in range(4))))
+        if draw(st.booleans()):
+            pad = (pad[0], pad[0], pad[2], pad[2])
+    window = Window(kernel, stride, dilation, pad)
+    height, width, made, given_ = (draw(st.integers(1, n)) for n in (9, 9, 40, 20))
+    if transposed:
+        sizes = [
+            (size - 1) * stride[a] + kernel[a] - pad[2 * a] - pad[2 * a + 1] for a, size in enumerate((width, height))
+        ]
+    else:
+        sizes = [window.outputs(axis, size) for axis, size in enumerate((width, height))]
+    assume(min(sizes) > 0)
+    start, stop = sorted(draw(st.tuples(st.integers(0, made), st.integers(0, made))))
+    x = integers(draw, (draw(st.integers(1, 2)), height, width, made), -128)
+    x[..., :start] &= 127
+    x[..., stop:] &= 127
+    shape = (1, kernel[1], kernel[0], made) if depthwise else (given_, kernel[1], kernel[0], made)
+    weights = integers(draw, shape, -128)
+    bias = integers(draw, (made if depthwise else given_,), -128) if draw(st.booleans()) else None
+    spec = Convolution(
+        window, depthwise, transposed, (sizes[1], sizes[0]), draw(st.integers(-9, 12)), draw(st.integers(-4, 16)),
+        draw(st.sampled_from(ACTIVATIONS)),
+    )  # fmt: skip
+    return Layer(spec, weights, bias, height, width, slice(start, stop)), x
+
+
+@quick
+@given(case=layers())
+def test_convolution(case: tuple[Layer, Array]) -> None:
+    layer, x = case
+    wanted = reference.convolution(layer.spec, x, layer.weights, layer.bias)
+    for path in Path:
+        prepared = prepare(layer, frozenset({path}))
+        if prepared is not None:
+            np.testing.assert_array_equal(prepared[0](x), wanted, err_msg=str(path))
+
+
+@pytest.mark.parametrize(("made", "kernel"), [(1024, 3), (2048, 3), (4096, 1)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_deep_sums(made: int, kernel: int, signed: bool) -> None:
+    random = np.random.default_rng(made)
+    x = random.choice(np.array([-128 if signed else 0, 127, 126], np.int8), (1, 4, 4, made))
+    weights = random.choice(np.array([-128, 127, -127], np.int8), (3, kernel, kernel, made))
+    weights[0], weights[1] = 127, -128  # the largest sums there are
+    pad = kernel // 2
+    for cut in (3, 9, 14):
+        spec = Convolution(Window((kernel, kernel), pad=(pad,) * 4), False, False, (4, 4), 2, cut, Activation())
+        layer = Layer(spec, weights, np.array([-128, 127, 5], np.int8), 4, 4, slice(0, made if signed else 0))
+        wanted = reference.convolution(spec, x, weights, layer.bias)
+        for path in Path:
+            prepared = prepare(layer, frozenset({path}))
+            if prepared is not None:
+                np.testing.assert_array_equal(prepared[0](x), wanted, err_msg=str(path))
+
+
+@pytest.mark.parametrize("act", [Activation(), Activation("RELU")])
+@pytest.mark.parametrize("cut", range(-3, 15))
+def test_requantization_of_every_accumulator_that_can_round_or_saturate_differently(act: Activation, cut: int) -> None:
+    """Accumulators a * 127 + b over the whole unsaturated range and beyond, by their digits."""
+    limit = min(130 << max(0, cut), 127 * 127 + 126)
+    sums = np.unique(np.linspace(0, limit, 4000).astype(np.int64))
+    digits = np.stack([sums // 127, sums % 127], axis=1).astype(np.int8)  # each below 128: weights 127 and 1
+    for shift_bias, bias in ((0, 0), (-1, 1), (-1, -3), (2, -31)):
+        for sign in (1, -1):
+            weights = (np.array([127, 1]) * sign).astype(np.int8).reshape(1, 1, 1, 2)
+            x = np.ascontiguousarray(digits.reshape(1, 1, -1, 2))
+            spec = Convolution(Window((1, 1)), False, False, (1, len(sums)), shift_bias, cut, act)
+            layer = Layer(spec, weights, np.array([bias], np.int8), 1, len(sums), slice(0, 0))
+            wanted = reference.convolution(spec, x, weights, layer.bias)
+            for path in (Path.INT8, Path.FLOAT32):
+                prepared = prepare(layer, frozenset({path}))
+                assert prepared is not None
+                np.testing.assert_array_equal(prepared[0](x), wanted)
+
+
+def test_a_weight_of_minus_128_on_a_signed_channel_gets_a_second_channel() -> None:
+    weights = np.array([-128, 5, -128, 127], np.int8).reshape(1, 1, 1, 4)
+    wide, repeated = split_weights(weights, slice(1, 4))
+    assert wide.reshape(-1).tolist() == [-128, 5, -128, 127, -5, 127, -127, 1] and repeated.tolist() == [1]
+
+
+@quick
+@given(data=st.data())
+def test_pool(data: st.DataObject) -> None:
+    draw = data.draw
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    pad = draw(st.tuples(*(st.integers(0, kernel[i // 2]) for i in range(4))))
+    window = Window(kernel, stride, pad=pad)
+    height, width, channels = (draw(st.integers(1, 10)) for _ in range(3))
+    ceil = draw(st.booleans())
+    out = window.outputs(1, height, ceil), window.outputs(0, width, ceil)
+    assume(min(out) > 0)
+    x = integers(draw, (2, height, width, channels), -128)
+    rescale = draw(st.integers(-9, 9))
+    largest = Pool(window, True, out, rescale)
+    np.testing.assert_array_equal(torch_kernels.maximum_pool(largest)(x), reference.pool(largest, x))
+    average = Pool(window, False, out, rescale, draw(st.integers(1, 60)), draw(st.integers(0, 12)))
+    fast = torch_kernels.average_pool(average)
+    if fast is not None:
+        np.testing.assert_array_equal(fast(x), reference.pool(average, x))
+
+
+@quick
+@given(data=st.data())
+def test_add(data: st.DataObject) -> None:
+    draw = data.draw
+    points = tuple(draw(st.lists(st.integers(-6, 9), min_size=1, max_size=4)))
+    spec = Eltwise(False, points, draw(st.integers(-6, 9)), draw(st.sampled_from(ACTIVATIONS[:2])))
+    shapes = [draw(st.sampled_from([(1, 3, 4, 5), (1, 1, 1, 5), (1, 3, 4, 1)])) for _ in points[1:]]
+    inputs = [integers(draw, shape, -128) for shape in [(1, 3, 4, 5), *shapes]]
+    fast = torch_kernels.add(spec)
+    assume(fast is not None)
+    assert fast is not None
+    np.testing.assert_array_equal(fast(*inputs), reference.eltwise(spec, *inputs))
+
+
+@quick
+@given(data=st.data())
+def test_concat(data: st.DataObject) -> None:
+    draw = data.draw
+    axis, count = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    shapes = [[2, 3, 4, 5] for _ in range(count)]
+    for shape in shapes:
+        shape[axis] = draw(st.integers(1, 9))
+    inputs = [integers(draw, tuple(shape), -128) for shape in shapes]
+    spec = Concat(axis, tuple(draw(st.integers(-10, 18)) for _ in range(count)))
+    np.testing.assert_array_equal(torch_kernels.concat(spec)(*inputs), reference.concat(spec, *inputs))
