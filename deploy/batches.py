@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deploy.console import printable
 from deploy.crops import Crop
+from runtime.preprocess import decode, to_float
 from xmodel.errors import UnmaskError
 from xmodel.preprocess import Preprocessing
 
@@ -36,8 +37,6 @@ class Reader:
             yield taken, np.stack(images)
 
     def _decoded(self) -> Iterator[tuple[Crop, NDArray[np.uint8]]]:
-        from runtime.preprocess import decode
-
         for crop in self.crops:
             try:
                 yield crop, decode(crop.path, self.spec)
@@ -46,8 +45,5 @@ class Reader:
 
 
 def to_nchw(images: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.float32]:
-    """uint8 (n, H, W, 3) to the network's float32 (n, 3, H, W): (pixel / 255 - mean) * scale."""
-    real = images.astype(np.float32) / np.float32(255)
-    if any(spec.mean) or any(s != 1 for s in spec.scale):
-        real = (real - np.array(spec.mean, np.float32)) * np.array(spec.scale, np.float32)
-    return np.ascontiguousarray(real.transpose(0, 3, 1, 2))
+    """uint8 (n, H, W, 3) to the network's float32 (n, 3, H, W)."""
+    return np.ascontiguousarray(to_float(images, spec).transpose(0, 3, 1, 2))

@@ -11,6 +11,7 @@ from deploy import plots
 from deploy.compare import Comparison, compare
 from deploy.console import Output
 from deploy.crops import digest, list_crops, masks_beside, read_labels
+from deploy.deployed import Deployed
 from deploy.detectors import FloatNetwork, compiled_detector, float_detector, graph_detector
 from deploy.files import compiled_file, existing, float_file, quantized_file
 from deploy.judge import Judge
@@ -56,14 +57,15 @@ def compare_stage(job: CompareJob, out: Output) -> tuple[dict[str, Any], bool]:
         start = time.perf_counter()
         out.note(f"Comparing float, quantized and compiled on {len(crops)} crops …")
         graph = file.read(quantized)
-        detectors = [float_detector(job.network), graph_detector(graph), compiled_detector(file.read(compiled))]
+        deployed = Deployed.load(compiled)
+        detectors = [float_detector(job.network), graph_detector(graph), compiled_detector(deployed)]
         result = compare(detectors, crops, judge, out)
         kept = float_file(quantized)
         readable = [crop for crop in crops if crop not in result.failures]
         data = result.data()
         report = {
             "model": graph.name,
-            "target": detectors[-1].title,
+            "target": deployed.target,
             "crops": len(readable),
             **data,
             "last": detectors[-1].name,

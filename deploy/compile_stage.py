@@ -42,7 +42,7 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
 
         out.note(f"Compiling {source} for {target.name} …")
         start = time.perf_counter()
-        compiled = compile_graph(file.read(source), target, hashlib.md5(source.read_bytes()).hexdigest())
+        compiled = compile_graph(file.read(source), target, _md5(source))
         files = write_package(compiled, job.out, name)
         report = {
             "model": name,
@@ -58,6 +58,11 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
 
     ran = artifact.run_stage(job.out, wanted, work)
     return {**artifact.read_json(job.out / REPORT), "ran": ran}
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _subgraphs(graph: Graph) -> list[dict[str, Any]]:

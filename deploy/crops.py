@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.console import printable
+from runtime.preprocess import SUFFIXES
 from xmodel.artifact import read_json, sha256
 from xmodel.errors import ArtifactError, UsageError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 REAL, FAKE = 1, 0  # the published detector's classes
 NAMES = {REAL: "REAL", FAKE: "FAKE"}
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.batches import to_nchw
+from deploy.deployed import Deployed
 from deploy.roles import real, roles
-from xmodel.errors import ArtifactError
+from runtime.preprocess import to_int8
 from xmodel.graph import Graph
 from xmodel.preprocess import Preprocessing
 
@@ -75,21 +76,16 @@ def graph_detector(graph: Graph) -> Detector:
     return Detector("quantized", f"fake-quantized ({graph.name})", spec, run)
 
 
-def compiled_detector(graph: Graph) -> Detector:
+def compiled_detector(deployed: Deployed) -> Detector:
     """A compiled graph on the emulator: what the card computes, the host's part included."""
-    from runtime.preprocess import to_int8
-
     from runtime.emulator.program import Program
 
-    spec, found, program = Preprocessing.load(graph), roles(graph), Program(graph, kernels="auto")
-    feed = program.inputs[0]
-    fix_point = feed.fix_point
-    if fix_point is None:
-        raise ArtifactError(f"Graph {graph.name!r} is not compiled: its input has no fix point.")
+    program, spec, found = Program(deployed.graph, deployed.kernels), deployed.spec, deployed.roles
+    feed = program.inputs[0].name
 
     def run(images: Images) -> Outputs:
-        results = program.run({feed.name: to_int8(images, spec, fix_point)})
+        results = program.run({feed: np.stack([to_int8(image, spec, deployed.fix_point) for image in images])})
         logits, score = (real(results[op.output.name], op.output) for op in (found.mask, found.score))
         return logits, found.p_real(score)
 
-    return Detector("compiled", f"int8 ({graph.name}, emulator)", spec, run)
+    return Detector("compiled", f"int8 on the emulator ({deployed.graph.name} for {deployed.target})", spec, run)

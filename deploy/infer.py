@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deploy import pictures, plots
 from deploy.console import Output, printable
 from deploy.crops import FAKE, NAMES, REAL, Crop, digest, list_crops, masks_beside, read_labels
-from deploy.deployed import Deployed
+from deploy.deployed import Deployed, Device, Kernels, backend
 from deploy.files import compiled_file, existing
 from deploy.judge import Judge, nothing_readable
 from deploy.predictions import Prediction, score, score_masks, write_csv
@@ -38,9 +38,9 @@ class InferJob:
     out: Path
     labels: Path | None = None
     masks: Path | None = None
-    device: str = "auto"
+    device: Device = "auto"
     threads: int | None = None
-    kernels: str = "auto"
+    kernels: Kernels = "auto"
     limit: int | None = None
 
 
@@ -84,16 +84,16 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     if truth and truth.resolve() == (job.out / MASKS).resolve():
         raise UsageError("The output's masks would overwrite the true masks.", where=str(truth), hint="Change --out.")
     judge = Judge(read_labels(labels) if labels else None, truth)
-    deployed = Deployed.load(source, job.device, job.kernels)
+    device = backend(job.device)
     inputs = {source.name: artifact.sha256(source), "crops": digest(crops)}
     inputs |= {name: artifact.sha256(path) for name, path in (("labels", labels), ("masks", truth)) if path}
-    wanted = artifact.record("infer", inputs, {"device": deployed.device, "kernels": job.kernels})
+    wanted = artifact.record("infer", inputs, {"device": device, "kernels": job.kernels})
 
     def work() -> list[str]:
-        out.note(f"Judging {len(crops)} crops on the {deployed.device} …")
-        logits_shape = deployed.mask_shape
+        out.note(f"Judging {len(crops)} crops on the {device} …")
+        deployed = Deployed.load(source, job.kernels)
         with (
-            rows(job.out / SEGMENTATION, logits_shape) as segmentation,
+            rows(job.out / SEGMENTATION, deployed.mask_shape) as segmentation,
             rows(job.out / CLASSIFICATION, (1,)) as classification,
             out.progress("judging", len(crops)) as advance,
         ):

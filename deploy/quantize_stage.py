@@ -33,7 +33,7 @@ LAYER_CROPS = 4  # crops over which the SQNR is taken: every layer's tensors of 
 class QuantizeJob:
     """Quantize `network`, calibrated on at most `limit` crops of `calib` in batches of `batch_size`, into `out`.
 
-    `evaluate`: run float and quantized over the calibration crops and report both.
+    Afterwards float and quantized run on `evaluate` of these crops, evenly spread, and the report compares them.
     """
 
     network: FloatNetwork
@@ -42,7 +42,7 @@ class QuantizeJob:
     labels: Path | None = None
     limit: int | None = None
     batch_size: int = 8
-    evaluate: bool = True
+    evaluate: int = 32
 
 
 def quantize_stage(job: QuantizeJob, out: Output) -> tuple[dict[str, Any], bool]:
@@ -95,8 +95,7 @@ def _work(job: QuantizeJob, crops: tuple[Crop, ...], judge: Judge, wanted: dict[
     }
     readable = [c for c in crops if c not in reader.failures]
     report["layers"] = noise(quantized.graph, quantized.float_graph, readable)
-    detectors = [float_detector(job.network), graph_detector(quantized.graph)]
-    report["comparison"] = compare(detectors, readable, judge, out).data() if job.evaluate else None
+    report["comparison"] = _evaluate(job, quantized.graph, readable, judge, out)
     report["seconds"] = time.perf_counter() - start
     artifact.write_json(job.out / REPORT, report)
     rows = provenance(wanted)
@@ -110,6 +109,15 @@ def _calibration(job: QuantizeJob, reader: Reader, advance: Callable[[int], None
         advance(len(taken))
     if len(reader.failures) == len(reader.crops):
         raise nothing_readable(reader.failures)
+
+
+def _evaluate(
+    job: QuantizeJob, quantized: Graph, crops: Sequence[Crop], judge: Judge, out: Output
+) -> dict[str, Any] | None:
+    if not job.evaluate:
+        return None
+    spread = crops[:: max(1, -(-len(crops) // job.evaluate))]
+    return compare([float_detector(job.network), graph_detector(quantized)], spread, judge, out).data()
 
 
 def noise(quantized: Graph, float_graph: Graph, crops: Sequence[Crop]) -> list[dict[str, Any]]:

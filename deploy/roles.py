@@ -29,7 +29,9 @@ class Roles:
         values = score.reshape(len(score), -1)[:, 0].astype(np.float32)
         if not self.sigmoid_on_host:
             return values
-        return (1 / (1 + np.exp(-values.astype(np.float64)))).astype(np.float32)
+        halved = np.tanh(values.astype(np.float64) / 2)  # the sigmoid without overflow
+        p: NDArray[np.float32] = ((1 + halved) / 2).astype(np.float32)
+        return p
 
 
 def roles(graph: Graph) -> Roles:

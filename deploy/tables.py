@@ -52,11 +52,15 @@ def agreement(pairs: Mapping[str, Mapping[str, float]]) -> Table:
     return table
 
 
+def _tail(name: str, length: int = 44) -> str:
+    return name if len(name) <= length else "…" + name[1 - length :]
+
+
 def layers(items: Sequence[Mapping[str, Any]], worst: int = 8) -> Table:
     """The layers with the lowest signal to quantization noise."""
     table = Table(f"the {min(worst, len(items))} noisiest of {len(items)} layers", "type", "fix point", "SQNR")
     known = [item for item in items if item["sqnr"] is not None]
     for item in sorted(known, key=lambda item: item["sqnr"])[:worst]:
         fix_point = "–" if item["fix_point"] is None else str(item["fix_point"])
-        table.add_row(item["name"], item["type"], fix_point, f"{number(item['sqnr'], 1)} dB")
+        table.add_row(_tail(item["name"]), item["type"], fix_point, f"{number(item['sqnr'], 1)} dB")
     return table

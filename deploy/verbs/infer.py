@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,9 +20,11 @@ def infer(
     labels: Labels = None,
     masks: Masks = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/infer"),
-    device: Annotated[str, typer.Option(help="auto, card or emulator.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: see the report.")] = None,
-    kernels: Annotated[str, typer.Option(help="The emulator's kernels: auto, torch or reference.")] = "auto",
+    device: Annotated[
+        Literal["auto", "card", "emulator"], typer.Option(help="Where the network runs; auto: the best there is.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: up to 4.")] = None,
+    kernels: Annotated[Literal["auto", "torch", "reference"], typer.Option(help="The emulator's kernels.")] = "auto",
     limit: Limit = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -32,9 +32,7 @@ def test_no_folder_and_no_image_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_text_is_shown_escaped(tmp_path: Path) -> None:
-    path = os.fsencode(tmp_path) + b"/\xff\x1b[31m.png"
-    with open(path, "wb") as stream:
-        stream.write(b"x")
+    (tmp_path / os.fsdecode(b"\xff\x1b[31m.png")).write_bytes(b"x")
     (crop,) = list_crops(tmp_path)
     assert crop.name == "\\udcff\\x1b[31m.png"
     assert len(digest([crop])) == 64

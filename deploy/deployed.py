@@ -1,0 +1,139 @@
+"""A compiled detector on a backend: files in, mask logits and P(real) out, in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.roles import Roles, real, roles
+from runtime.preprocess import decode, to_int8
+from xmodel import file
+from xmodel.errors import ArtifactError, UnavailableError
+from xmodel.graph import Graph
+from xmodel.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from runtime.engine import Failure, Result
+
+Device = Literal["auto", "card", "emulator"]
+Kernels = Literal["auto", "torch", "reference"]
+Take = Callable[[int, NDArray[np.float32], float], None]
+Fail = Callable[[int, str], None]
+MOST_THREADS = 4  # runners by default: each holds the activations of a whole batch
+
+
+def backend(device: Device) -> str:
+    """The backend that `device` means on this machine. Raises `UnavailableError` for a card that cannot be used."""
+    if device == "card":
+        raise UnavailableError(
+            "The card cannot be used: files compiled here hold no machine code for it, and driving it needs VART.",
+            hint="Use --device emulator (or auto): it computes the same bytes. `unmask card check` looks for a card.",
+        )
+    return "emulator"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """The compiled `graph`, what its outputs mean, and how crops become its input."""
+
+    graph: Graph
+    file: str
+    spec: Preprocessing
+    roles: Roles
+    fix_point: int
+    kernels: Kernels
+
+    @staticmethod
+    def load(path: Path, kernels: Kernels = "auto") -> Deployed:
+        """Read a compiled file. Raises `UsageError` or `ArtifactError`."""
+        graph = file.read(path)
+        spec, found = Preprocessing.load(graph), roles(graph)
+        fix_point = graph.inputs[0].output.fix_point
+        if len(graph.inputs) != 1 or fix_point is None:
+            raise ArtifactError(
+                f"Graph {graph.name!r} is not compiled: it has {len(graph.inputs)} inputs, the first "
+                f"{'with' if fix_point is not None else 'without'} a fix point.",
+                where=str(path),
+                hint="Give the .xmodel that `unmask compile` wrote.",
+            )
+        return Deployed(graph, path.name, spec, found, fix_point, kernels)
+
+    @property
+    def mask_shape(self) -> tuple[int, ...]:
+        """(H, W, 2) of the mask logits."""
+        return self.roles.mask.output.shape[1:]
+
+    @property
+    def target(self) -> str:
+        """The target that the graph was compiled for."""
+        parts = self.graph.root.children if self.graph.root else ()
+        return next((str(part.get("dpu_name")) for part in parts if part.get("dpu_name")), "no target")
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a report says about the model."""
+        return {
+            "name": self.graph.name,
+            "file": self.file,
+            "input": f"{self.spec.width}x{self.spec.height} {self.spec.color_order}",
+            "target": self.target,
+        }
+
+    def picture(self, path: Path) -> NDArray[np.uint8]:
+        """The crop as the network sees it, RGB uint8 (H, W, 3)."""
+        image = decode(path, self.spec)
+        return image[..., ::-1] if self.spec.color_order == "BGR" else image
+
+    def run(
+        self, paths: Sequence[Path], take: Take, fail: Fail, threads: int | None, advance: Callable[[int], None]
+    ) -> dict[str, Any]:
+        """Judge every file on the emulator: `take` or `fail` is called for each index, in order, on this thread.
+
+        Returns how fast it was: crops a second, and where the time went in seconds summed over threads.
+        """
+        from runtime.emulator.program import Program
+        from runtime.emulator.runner import batch_of, runners
+        from runtime.engine import run
+
+        def sink(result: Result[Path]) -> None:
+            logits, score = (result.outputs[op.output.name] for op in (self.roles.mask, self.roles.score))
+            p_real = self.roles.p_real(real(score.reshape(1, -1), self.roles.score.output))
+            take(result.index, real(logits, self.roles.mask.output), float(p_real[0]))
+            advance(1)
+
+        def failed(failure: Failure[Path]) -> None:
+            fail(failure.index, failure.reason)
+            advance(1)
+
+        cores = os.cpu_count() or 1
+        program, batch = Program(self.graph, kernels=self.kernels), batch_of(self.graph)
+        pool = runners(program, batch, threads or min(cores, MOST_THREADS))
+        try:
+            found = run(
+                paths, lambda path: to_int8(decode(path, self.spec), self.spec, self.fix_point), pool, sink, failed
+            )
+        finally:
+            for runner in pool:
+                runner.close()
+        read = found.items - found.failures
+        return {
+            "device": "emulator",
+            "kernels": program.kernels,
+            "batch": batch,
+            "threads": found.threads,
+            "seconds": found.seconds,
+            "fps": found.fps,
+            "bottleneck": found.bottleneck,
+            "queue_ms": found.queue_ms,
+            "stages": {
+                "decoding and preparing": found.host_ms * found.items / 1000,
+                "running the network": found.device_ms * read / 1000,
+                "writing results": found.sink_ms * found.items / 1000,
+            },
+        }
