@@ -1,5 +1,7 @@
-"""Puts a fix where the integer graph needs one; every inserted fix rounds values that are already on its grid,
-or commutes with the op it crosses, so no byte changes."""
+"""Puts a fix where the integer graph needs one.
+
+Every inserted fix rounds values that are already on its grid, or commutes with the ops it crosses: no byte changes.
+"""
 
 from __future__ import annotations
 

@@ -62,6 +62,11 @@ def compile_graph(graph: Graph, target: Target, source_md5: str = "") -> Graph:
     source's graph attributes stay, its `return_ops` name the ops of the compiled graph. `source_md5` is the hex
     digest of the source file. Raises `ArtifactError` for a graph that is not a quantized one.
     """
+    if any(op.type.endswith("-fix") or op.type == "upload" for op in graph.ops):
+        raise ArtifactError(
+            f"Graph {graph.name!r} holds integer ops: it is compiled already.",
+            hint="Compile the _int.xmodel that quantization wrote.",
+        )
     if not any(op.type == "fix" for op in graph.ops):
         raise ArtifactError(
             f"Graph {graph.name!r} holds no fix ops: it is not the output of a quantizer.",
@@ -73,7 +78,7 @@ def compile_graph(graph: Graph, target: Target, source_md5: str = "") -> Graph:
 
 
 def _described(graph: Graph, source_md5: str) -> Graph:
-    version = "0"
+    version = "unknown"
     with suppress(metadata.PackageNotFoundError):
         version = metadata.version("unmask")
     values: dict[str, Any] = {EMULATOR_ONLY: True, VERSION: version}

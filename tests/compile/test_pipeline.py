@@ -80,6 +80,12 @@ def test_a_graph_without_fixes_is_refused() -> None:
         compile_graph(b.graph(b.unary("t", "tanh", "x")), find("8PE"))
 
 
+def test_a_compiled_graph_is_refused() -> None:
+    compiled = compile_graph(uynet(4, 64), find("8PE"))
+    with pytest.raises(ArtifactError, match="holds integer ops: it is compiled already"):
+        compile_graph(compiled, find("4PE"))
+
+
 def test_the_package(tmp_path: Path) -> None:
     graph = compile_graph(uynet(4, 64), find("8PE"))
     assert write_package(graph, tmp_path, "net") == ["net.xmodel", "meta.json", "md5sum.txt"]
