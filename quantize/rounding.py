@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from quantize import pieces
+
 MAX_FIX_POINT = 12  # spec: the vendor's quantizer clamps 8-bit positions to at most 12
-_LOW, _HIGH = -128, 127
-_PIECE = 1 << 16  # elements
+LOW, HIGH = -128, 127
 _SCOPE = 5  # candidates: no overflow, then up to four bits of saturation
 
 
@@ -28,16 +29,19 @@ def half_away(x: Tensor) -> Tensor:
 
 def to_grid(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
     """`x` (float32) rounded and saturated to int8 at `fix_point`, as float32 values on the grid."""
-    scaled = x * 2.0**fix_point
-    rounded = half_away(scaled) if weights else half_up(scaled)
-    return rounded.clamp_(_LOW, _HIGH).mul_(2.0**-fix_point).add_(0.0)  # no negative zero
+    if pieces.usable(x):
+        return pieces.to_grid(x, fix_point, weights)
+    return _integers(x, fix_point, weights).mul_(2.0**-fix_point).add_(0.0)  # no negative zero
 
 
 def to_int8(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
     """`x` (float32) as int8 numbers q with real = q * 2**-fix_point."""
+    return _integers(x, fix_point, weights).to(torch.int8)
+
+
+def _integers(x: Tensor, fix_point: int, weights: bool) -> Tensor:
     scaled = x * 2.0**fix_point
-    rounded = half_away(scaled) if weights else half_up(scaled)
-    return rounded.clamp_(_LOW, _HIGH).to(torch.int8)
+    return (half_away(scaled) if weights else half_up(scaled)).clamp_(LOW, HIGH)
 
 
 def first_position(x: Tensor) -> int:
@@ -54,29 +58,25 @@ def search(x: Tensor, *, weights: bool = False) -> int | None:
 
     Errors are float32 sums; the first strict minimum wins. None for a tensor that holds NaN or infinity.
     """
-    flat = x.contiguous().view(-1)
-    if not bool(torch.isfinite(flat.sum())) and not bool(torch.isfinite(flat).all()):
+    if not _finite(x):
         return None
-    start = first_position(flat)
-    errors = torch.empty_like(flat)
+    start = first_position(x)
     best, least = start, math.inf
     for position in range(start, start + _SCOPE):
-        _squared_errors(flat, position, weights, errors)
-        error = float(errors.sum())  # one sum over the whole tensor: the order of additions decides its last bits
+        if pieces.usable(x):
+            squares = pieces.squared_errors(x, position, weights)
+        else:
+            squares = (x - to_grid(x, position, weights=weights)) ** 2
+        error = float(torch.sum(squares))  # one sum over the tensor: the order of additions decides its last bits
         if error < least:
             best, least = position, error
     return min(best, MAX_FIX_POINT)
 
 
-def _squared_errors(x: Tensor, position: int, weights: bool, out: Tensor) -> None:
-    """out = (x - grid(x)) ** 2, in pieces that stay in the cache."""
-    for piece, result in zip(torch.split(x, _PIECE), torch.split(out, _PIECE), strict=True):
-        torch.sub(piece, to_grid(piece, position, weights=weights), out=result)
-        result.mul_(result)
-
-
 def input_position(x: Tensor) -> int | None:
     """A network input's position: no saturation, no search."""
-    if not bool(torch.isfinite(x).all()):
-        return None
-    return min(first_position(x), MAX_FIX_POINT)
+    return min(first_position(x), MAX_FIX_POINT) if _finite(x) else None
+
+
+def _finite(x: Tensor) -> bool:
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
