@@ -79,6 +79,7 @@ class Program:
     """
 
     def __init__(self, graph: Graph, kernels: KernelChoice = "auto", rules: Rules = Rules.CARD) -> None:
+        _check_order(graph)
         chosen = load_kernels(kernels)
         self.name = graph.name
         self._kernels = chosen
@@ -100,7 +101,6 @@ class Program:
         masks: dict[str, Array] = {}
         for index, op in enumerate(graph.ops):
             _check_tensor(op)
-            _check_order(op, self._slots, index)
             node, names = operations.node(graph, op)
             reads = tuple(self._slots[name] for name in names)
             spec = operations.parse(node, rules)
@@ -217,7 +217,12 @@ def _check_tensor(op: Op) -> None:
         raise ArtifactError(f"Op {op.name!r} of type {op.type!r} has an impossible shape {list(tensor.shape)}.")
 
 
-def _check_order(op: Op, slots: Mapping[str, int], index: int) -> None:
-    for name in op.input_names:
-        if slots.get(name, index) >= index:
-            raise ArtifactError(f"Op {op.name!r} reads {name!r}, which does not come before it.")
+def _check_order(graph: Graph) -> None:
+    seen: set[str] = set()
+    for op in graph.ops:
+        missing = next((name for name in op.input_names if name not in seen), None)
+        if missing is not None:
+            raise ArtifactError(f"Op {op.name!r} reads {missing!r}, which does not come before it.", where=graph.name)
+        if op.name in seen:
+            raise ArtifactError(f"There are two ops named {op.name!r}.", where=graph.name)
+        seen.add(op.name)

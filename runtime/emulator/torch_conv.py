@@ -174,7 +174,7 @@ def int8(layer: Layer) -> Function:
     made = weights.shape[0]
     ones, zeros = torch.ones(made), torch.zeros(made, dtype=torch.int64)
     bias = torch.from_numpy(np.tile(half / 2 + tie_breaker(spec, half), repeat).astype(np.float32))
-    oihw = torch.from_numpy(np.ascontiguousarray(weights.transpose(0, 3, 1, 2)))
+    oihw = torch.from_numpy(weights.transpose(0, 3, 1, 2).copy())
     shape = [1, weights.shape[3], layer.height, layer.width]
     packed = torch.ops.onednn.qconv_prepack(oihw, ones, 1.0, 0, stride, pad, dilation, 1, shape)
     step = 2.0**spec.shift_cut

@@ -64,10 +64,10 @@ def layers() -> Iterator[tuple[Layer, Array]]:
 def exact(path: Path) -> bool:
     """Whether every layer that takes `path` gives the reference's bytes here."""
     for layer, x in layers():
-        prepared = prepare(layer, frozenset({path}))
-        if prepared is None:
-            continue
         try:
+            prepared = prepare(layer, frozenset({path}))
+            if prepared is None:
+                continue
             got = prepared[0](x)
         except (RuntimeError, NotImplementedError, AttributeError) as error:
             log.info("The %s path cannot run here: %s", path.value, error)
