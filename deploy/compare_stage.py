@@ -10,7 +10,7 @@ from typing import Any
 from deploy import plots
 from deploy.compare import Comparison, compare
 from deploy.console import Output
-from deploy.crops import digest, list_crops, masks_beside, read_labels
+from deploy.crops import digest, find_masks, list_crops, read_labels
 from deploy.deployed import Deployed
 from deploy.detectors import FloatNetwork, compiled_detector, float_detector, graph_detector
 from deploy.files import compiled_file, existing, float_file, quantized_file
@@ -43,7 +43,7 @@ def compare_stage(job: CompareJob, out: Output) -> tuple[dict[str, Any], bool]:
     quantized, compiled = quantized_file(job.quantized), compiled_file(job.compiled)
     crops = list_crops(job.crops, job.limit)
     labels = existing(job.labels, "label file")
-    masks = existing(job.masks, "folder of true masks") or masks_beside(job.crops)
+    masks = find_masks(job.masks, job.crops, out)
     judge = Judge(read_labels(labels) if labels else None, masks)
     paths = {quantized.name: quantized, compiled.name: compiled, "labels": labels, "masks": masks}
     inputs = {name: artifact.sha256(path) for name, path in paths.items() if path}

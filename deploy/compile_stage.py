@@ -11,10 +11,11 @@ from typing import Any
 
 from deploy.console import Output
 from deploy.files import quantized_file
+from deploy.report import provenance, write_html
 from xmodel import artifact
 from xmodel.graph import Graph
 
-REPORT = "compile_report.json"
+REPORT, PAGE = "compile_report.json", "compile_report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
             "seconds": time.perf_counter() - start,
         }
         artifact.write_json(job.out / REPORT, report)
-        return [*files, REPORT]
+        write_html(job.out / PAGE, "compile.html.j2", r=report, provenance=provenance(wanted), record=wanted)
+        return [*files, REPORT, PAGE]
 
     ran = artifact.run_stage(job.out, wanted, work)
     return {**artifact.read_json(job.out / REPORT), "ran": ran}

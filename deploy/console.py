@@ -54,7 +54,7 @@ class Output:
 
     @contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A bar with time left on stderr; yields `advance(count)`. A pipe gets one line at the end instead."""
+        """A bar with the time left on stderr, where that is a terminal; yields `advance(count)`."""
         console = _console(stderr=True)
         if self.quiet or not console.is_terminal:
             yield _ignore
@@ -84,7 +84,7 @@ def say_error(text: str) -> None:
 
 
 def _ignore(_count: int) -> None:
-    """Progress that nobody watches."""
+    """Take progress that nobody watches."""
 
 
 def _console(stderr: bool) -> Console:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.console import printable
+from deploy.console import Output, printable
 from runtime.preprocess import SUFFIXES
 from xmodel.artifact import read_json, sha256
 from xmodel.errors import ArtifactError, UsageError
@@ -127,10 +127,20 @@ def _label(entry: Any) -> str:
     return label.strip().upper() if isinstance(label, str) else ""
 
 
-def masks_beside(crops: Path) -> Path | None:
-    """The folder of true masks that the sample layout keeps beside the crops, if it is there."""
+def find_masks(given: Path | None, crops: Path, out: Output) -> Path | None:
+    """The folder of true masks: `given`, or the one that the sample layout keeps beside the crops; then it says so.
+
+    Raises `UsageError` when `given` is no folder.
+    """
+    if given is not None:
+        if not given.is_dir():
+            raise UsageError("There is no such folder of true masks.", where=str(given))
+        return given
     folder = crops.resolve().parent / "masks"
-    return folder if folder.is_dir() and folder != crops.resolve() else None
+    if not folder.is_dir() or folder == crops.resolve():
+        return None
+    out.note(f"True masks are taken from {crops.parent / 'masks'}.")
+    return folder
 
 
 def true_mask(folder: Path, crop: Crop, height: int, width: int) -> NDArray[np.bool_] | None:

@@ -10,7 +10,7 @@ from typing import Any
 from deploy.batches import Reader
 from deploy.compare import BATCH
 from deploy.console import Output
-from deploy.crops import digest, list_crops, masks_beside, read_labels
+from deploy.crops import digest, find_masks, list_crops, read_labels
 from deploy.detectors import FloatNetwork, float_detector
 from deploy.judge import Judge, in_order, nothing_readable
 from deploy.predictions import Prediction, score, score_masks, write_csv
@@ -35,7 +35,7 @@ class EvaluateJob:
 def evaluate_stage(job: EvaluateJob, out: Output) -> tuple[dict[str, Any], bool]:
     """Run the stage unless it is up to date: its report, and whether it ran."""
     crops = list_crops(job.crops, job.limit)
-    judge = Judge(read_labels(job.labels), job.masks or masks_beside(job.crops))
+    judge = Judge(read_labels(job.labels), find_masks(job.masks, job.crops, out))
     inputs = {"crops": digest(crops), "labels": artifact.sha256(job.labels), **job.network.inputs()}
     if judge.masks:
         inputs["masks"] = artifact.sha256(judge.masks)

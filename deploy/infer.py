@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deploy import pictures, plots
 from deploy.console import Output, printable
-from deploy.crops import FAKE, NAMES, REAL, Crop, digest, list_crops, masks_beside, read_labels
+from deploy.crops import FAKE, NAMES, REAL, Crop, digest, find_masks, list_crops, read_labels
 from deploy.deployed import Deployed, Device, Kernels, backend
 from deploy.files import compiled_file, existing
 from deploy.judge import Judge, nothing_readable
@@ -80,7 +80,7 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     source = compiled_file(job.model)
     crops = list_crops(job.crops, job.limit)
     labels = existing(job.labels, "label file")
-    truth = existing(job.masks, "folder of true masks") or masks_beside(job.crops)
+    truth = find_masks(job.masks, job.crops, out)
     if truth and truth.resolve() == (job.out / MASKS).resolve():
         raise UsageError("The output's masks would overwrite the true masks.", where=str(truth), hint="Change --out.")
     judge = Judge(read_labels(labels) if labels else None, truth)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deploy.batches import Reader, to_nchw
 from deploy.compare import compare
 from deploy.console import Output
-from deploy.crops import Crop, digest, list_crops, masks_beside, read_labels
+from deploy.crops import Crop, digest, find_masks, list_crops, read_labels
 from deploy.detectors import FloatNetwork, float_detector, graph_detector
 from deploy.files import existing, float_file
 from deploy.judge import Judge, nothing_readable
@@ -60,7 +60,7 @@ def quantize_stage(job: QuantizeJob, out: Output) -> tuple[dict[str, Any], bool]
         "evaluate": job.evaluate,
     }
     wanted = artifact.record("quantize", inputs, arguments)
-    judge = Judge(read_labels(labels) if labels else None, masks_beside(job.calib))
+    judge = Judge(read_labels(labels) if labels else None, find_masks(None, job.calib, out))
     ran = artifact.run_stage(job.out, wanted, lambda: _work(job, crops, judge, wanted, out))
     return artifact.read_json(job.out / REPORT), ran
 

@@ -36,4 +36,9 @@ def compile_(
     for item in report["subgraphs"]:
         table.add_row(item["name"], item["device"], ", ".join(f"{n} {kind}" for kind, n in item["ops"].items()))
     state = f"{report['seconds']:.1f} s" if report["ran"] else "up to date"
-    output.result(report, f"Compiled for {report['target']} ({state}): {report['xmodel']}", table)
+    output.result(
+        report,
+        f"Compiled for {report['target']} ({state}): {report['xmodel']}",
+        table,
+        f"Report: {out / 'compile_report.html'}",
+    )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.crops import FAKE, REAL, digest, list_crops, masks_beside, read_labels, true_mask, video_of
+from deploy.console import Output
+from deploy.crops import FAKE, REAL, digest, find_masks, list_crops, read_labels, true_mask, video_of
 from tests.deploy.pictures import make_crops, make_labels
 from xmodel.errors import ArtifactError, UsageError
 
@@ -83,7 +84,7 @@ def test_a_true_mask_is_resized_and_a_damaged_one_refused(tmp_path: Path) -> Non
     masks = tmp_path / "masks"
     masks.mkdir()
     crop, other = list_crops(tmp_path / "unseen")
-    assert masks_beside(tmp_path / "unseen") == masks.resolve()
+    assert find_masks(None, tmp_path / "unseen", Output(quiet=True)) == masks.resolve()
     Image.fromarray(np.array([[255, 0], [0, 0]], np.uint8)).save(masks / crop.mask)
     found = true_mask(masks, crop, 4, 4)
     assert found is not None and found.sum() == 4 and found[:2, :2].all()

@@ -53,7 +53,14 @@ def test_every_stage_leaves_its_files(build: Path) -> None:
         "UNet_int.xmodel", "UNet_float.xmodel", "quant_info.json", "bias_corr.npz", "quant_report.json",
         "quant_report.html", "run.json",
     }  # fmt: skip
-    assert files(build / "compile") == {"UNet.xmodel", "meta.json", "md5sum.txt", "compile_report.json", "run.json"}
+    assert files(build / "compile") == {
+        "UNet.xmodel",
+        "meta.json",
+        "md5sum.txt",
+        "compile_report.json",
+        "compile_report.html",
+        "run.json",
+    }
     masks = {f"masks/v{i}_0_0.png" for i in range(COUNT)}
     assert files(build / "infer") == masks | {
         "segmentation_output_array.npy", "classification_output_array.npy", "predictions.csv", "report.json",
