@@ -111,13 +111,15 @@ def fix2float(node: Node) -> Function:
 
 
 def conv(node: Node) -> Function:
-    """conv2d and its depthwise and transposed forms."""
+    """conv2d, grouped when its weights take fewer channels than its input has, and its depthwise and transposed forms."""
     frame, (_, height, width, channels) = window(node), node.image
     depthwise, transposed = "depthwise" in node.op.type, node.op.type.startswith("transposed")
     weights = node.inputs[1].shape
     node.need(len(weights) == 4 and len(node.output.shape) == 4, "needs 4-D weights and an NHWC output")
     made = channels if depthwise else weights[0]
-    expected = (1 if depthwise else made, frame.kernel[1], frame.kernel[0], channels)
+    groups = 1 if depthwise or transposed or channels % weights[3] else channels // weights[3]
+    expected = (1 if depthwise else made, frame.kernel[1], frame.kernel[0], channels // groups)
+    node.need(made % groups == 0, f"makes {made} channels in {groups} groups")
     node.need(weights == expected, f"needs weights {list(expected)}, not {list(weights)}")
     out_h, out_w = node.output.shape[1:3]
     if transposed:
@@ -135,10 +137,16 @@ def conv(node: Node) -> Function:
         total = np.zeros((x.shape[0], out_h, out_w, made))
         for row, column, view in reference.taps(x.astype(np.float64), inner, (out_h, out_w), 0):
             tap = kernel[:, row, column].astype(np.float64)
-            total += view * tap if depthwise else view @ tap.T
+            total += view * tap if depthwise else grouped(view, tap, groups)
         return np.asarray(total if bias is None else total + bias, np.float32)
 
     return run
+
+
+def grouped(view: Array, tap: Array, groups: int) -> Array:
+    """view [..., C] times the transpose of tap [made, C / groups], group by group."""
+    parts = zip(np.split(view, groups, axis=-1), np.split(tap, groups), strict=True)
+    return np.concatenate([a @ b.T for a, b in parts], axis=-1)
 
 
 def pool(node: Node) -> Function:

@@ -13,6 +13,7 @@ All three give the reference's bytes. Which one a layer takes is decided from it
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -75,7 +76,8 @@ def as_array(x: Tensor) -> Array:
 def prepare(layer: Layer, allowed: frozenset[Path]) -> tuple[Function, Path] | None:
     """The function of a layer's input, and the path it takes; None when no allowed path is exact."""
     if Path.INT8 in allowed and int8_is_exact(layer):
-        return int8(layer), Path.INT8
+        with suppress(RuntimeError):  # oneDNN has no kernel for this shape
+            return int8(layer), Path.INT8
     if Path.FLOAT32 in allowed and layer.bound() < 2.0**23 and layer.spec.shift_cut <= 15:
         return floating(layer, torch.float32), Path.FLOAT32
     if Path.FLOAT64 in allowed and layer.bound() < 2.0**52 and layer.spec.shift_cut <= 40:
@@ -175,7 +177,8 @@ def int8(layer: Layer) -> Function:
     ones, zeros = torch.ones(made), torch.zeros(made, dtype=torch.int64)
     bias = torch.from_numpy(np.tile(half / 2 + tie_breaker(spec, half), repeat).astype(np.float32))
     oihw = torch.from_numpy(weights.transpose(0, 3, 1, 2).copy())
-    shape = [1, weights.shape[3], layer.height, layer.width]
+    left, right, top, bottom = (0, 0, 0, 0) if symmetric(layer) else window.pad  # what `bordered` adds
+    shape = [1, weights.shape[3], layer.height + top + bottom, layer.width + left + right]
     packed = torch.ops.onednn.qconv_prepack(oihw, ones, 1.0, 0, stride, pad, dilation, 1, shape)
     step = 2.0**spec.shift_cut
     kind, after, limits = torch.int8, "none", []
