@@ -29,7 +29,7 @@ option   = $(if $(2),--$(1) "$(2)")
 
 all: setup ## The main job (what plain `make` does): every stage in order, then a table and the report
 	@$(MAKE) --no-print-directory quantize compile infer compare
-	@$(UNMASK) summary --out "$(OUT)"
+	@$(UNMASK) summary "$(OUT)"
 
 help: ## This list
 	@echo "Usage: make [TARGET...] [VARIABLE=value...]"
@@ -91,7 +91,7 @@ validate: setup ## Is a card there and do its tools answer
 	@$(UNMASK) card check
 
 test: lint ## All checks and tests
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .
