@@ -111,7 +111,7 @@ def fix2float(node: Node) -> Function:
 
 
 def conv(node: Node) -> Function:
-    """conv2d, grouped when its weights take fewer channels than its input has, and its depthwise and transposed forms."""
+    """conv2d (grouped where its weights take fewer channels than there are), its depthwise and transposed forms."""
     frame, (_, height, width, channels) = window(node), node.image
     depthwise, transposed = "depthwise" in node.op.type, node.op.type.startswith("transposed")
     weights = node.inputs[1].shape

@@ -106,7 +106,7 @@ class Program:
             spec = operations.parse(node, rules)
             masks[op.name] = signs.nonnegative(node, spec, tuple(masks[name] for name in names))
             if op.is_const:
-                self._constants[index] = op.array()
+                self._constants[index] = _constant(op, graph)
             elif op.type not in ("data", "data-fix"):
                 function = operations.function(node, spec)
                 if chosen is not None:
@@ -215,6 +215,16 @@ def _check_tensor(op: Op) -> None:
     count = math.prod(tensor.shape[1:]) * max(1, tensor.shape[0] if op.is_const and tensor.shape else 1)
     if count > MAX_ELEMENTS or any(size < 1 for size in tensor.shape):
         raise ArtifactError(f"Op {op.name!r} of type {op.type!r} has an impossible shape {list(tensor.shape)}.")
+
+
+def _constant(op: Op, graph: Graph) -> Array:
+    if not op.get("data", b""):
+        raise ArtifactError(
+            f"Constant {op.name!r} holds no values.",
+            where=graph.name,
+            hint="The vendor's compiler keeps weights in the machine code's parameters: run the quantizer's file instead.",
+        )
+    return op.array()
 
 
 def _check_order(graph: Graph) -> None:

@@ -139,7 +139,8 @@ def changed(name: str, change: Callable[[Op], Op]) -> Graph:
         ("conv2d-fix_3", lambda op: op.with_attrs(nonlinear="PRELU"), "has 'nonlinear' 'PRELU'; known are"),
         ("conv2d-fix_3", lambda op: op.with_attrs(kernel=[1, 1]), r"needs weights \[4, 1, 1, 3\], not \[4, 3, 3, 3\]"),
         ("conv2d-fix_3", lambda op: op.with_attrs(nonlinear="HSIGMOID"), "needs 'hsigmoid_in' as an integer"),
-        ("const_1", lambda op: op.with_attrs(data=b""), "holds 0 bytes"),
+        ("const_1", lambda op: op.with_attrs(data=b""), "'const_1' holds no values"),
+        ("const_1", lambda op: op.with_attrs(data=b"123"), "holds 3 bytes"),
         (
             "data-fix_0",
             lambda op: replace(op, output=Tensor("x", (1, 1 << 20, 1 << 20, 3), "XINT8", attrs(fix_point=7))),
