@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,7 @@ from deploy.console import Json, Output, Quiet
 
 def train(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(help="Folder of face photographs: real/ and, optionally, fake/.")],
+    data: Annotated[Path, typer.Option(help="Folder with real/ and, optionally, fake/, or a CSV: file, label.")],
     out: Annotated[Path, typer.Option(help="Checkpoint, metrics and weights.")] = Path("build/train"),
     cache: Annotated[Path | None, typer.Option(help="Where found faces are remembered.")] = None,
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level: 16 light, 64 published.")] = 16,
@@ -36,23 +38,23 @@ def train(
     from xmodel.artifact import read_json
 
     output = Output.of(context, json, quiet)
-    weights = training.train(
-        training.TrainSettings(
-            data,
-            out,
-            cache,
-            width=width,
-            size=size,
-            patch_steps=patch_steps,
-            frame_steps=frame_steps,
-            rate=rate,
-            seed=seed,
-            workers=workers,
-            threads=threads,
-            device=device,
-            wandb=wandb,
-        )
+    settings = training.TrainSettings(
+        data,
+        out,
+        cache,
+        width=width,
+        size=size,
+        patch_steps=patch_steps,
+        frame_steps=frame_steps,
+        rate=rate,
+        seed=seed,
+        workers=workers,
+        threads=threads,
+        device=device,
+        wandb=wandb,
     )
+    with redirect_stderr(io.StringIO()) if output.quiet else nullcontext():
+        weights = training.train(settings)
     metrics = read_json(out / "metrics.json")
     output.result(
         {"weights": str(weights), "metrics": metrics}, f"Trained: {weights}; metrics in {out / 'metrics.csv'}"
