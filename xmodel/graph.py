@@ -159,7 +159,7 @@ class Op:
         """A constant's data as a read-only array of its shape. Raises `ArtifactError` when it does not fit."""
         data, dtype = self.get("data", b""), numpy_dtype(self.output.data_type)
         count = math.prod(self.output.shape)
-        if len(data) != count * dtype.itemsize:
+        if min(self.output.shape, default=1) < 1 or len(data) != count * dtype.itemsize:
             raise ArtifactError(
                 f"Constant {self.name!r} holds {len(data)} bytes; its shape {list(self.output.shape)} of "
                 f"{self.output.data_type} needs {count * dtype.itemsize}."

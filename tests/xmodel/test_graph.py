@@ -84,7 +84,7 @@ def test_a_constant_shares_its_arrays_memory() -> None:
         op.array()[0, 0] = 1
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (1 << 31, 1 << 31, 4), (1 << 62, 8)])
+@pytest.mark.parametrize("shape", [(2, 2), (1 << 31, 1 << 31, 4), (1 << 62, 8), (-1, -3), (0,)])
 def test_a_constant_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
     op = Op("w", "const", {}, attrs(data=bytes(12)), Tensor("w", shape))
     with pytest.raises(ArtifactError, match="Constant 'w' holds 12 bytes"):
