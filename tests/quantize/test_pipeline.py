@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from quantize.analyze import analyze
 from quantize.execute import Executor
 from quantize.pipeline import Quantized, Settings, export, float_graph, quantize_graph
 from tests.quantize.networks import images, small
@@ -64,14 +63,6 @@ def test_results_are_the_same_bytes_every_time(tmp_path: Path) -> None:
 def test_bias_correction_can_be_switched_off() -> None:
     assert _quantized(Settings(bias_correction=False)).bias_corr == {}
     assert set(_quantized().bias_corr) >= {"Small::nndct_conv2d_1", "Small::nndct_dense_11"}
-
-
-def test_analysis_names_each_tensor_once() -> None:
-    result = _quantized()
-    layers = analyze(result.graph, result.float_graph, [images(2, seed=3).transpose(0, 2, 3, 1)])
-    assert len(layers) == 8
-    assert all(0 < layer.used <= 1 and 0 <= layer.saturated < 0.5 for layer in layers)
-    assert layers[0].key == "Small::nndct_input_0" and layers[0].sqnr_db > 40
 
 
 def test_nothing_to_calibrate_with() -> None:
