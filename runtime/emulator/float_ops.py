@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from runtime.emulator import layout, reference
-from runtime.emulator.node import Node, flag
+from runtime.emulator.node import Node, broadcasts, flag
 from runtime.emulator.rounding import ROUND_MODES, quantize
 from runtime.emulator.spec import Resize, Rules, Window, window
 from runtime.emulator.spec import resize as resize_spec
@@ -34,7 +34,7 @@ def _fold(function: Callable[[Array, Array], Array]) -> Maker:
     """A maker for a two-operand function over any number of inputs."""
 
     def make(node: Node) -> Function:
-        node.need(len(node.inputs) > 0, "has no input")
+        broadcasts(node)
 
         def run(first: Array, *rest: Array) -> Array:
             for other in rest:
@@ -197,12 +197,14 @@ def inner_product(node: Node) -> Function:
 
 def scale(node: Node) -> Function:
     """x * scale + bias along the channels."""
+    broadcasts(node)
     return lambda x, factor, *bias: np.asarray(x * factor + (bias[0] if bias else np.float32(0)), np.float32)
 
 
 def batchnorm(node: Node) -> Function:
     """(x - mean) / sqrt(var + epsilon) * gamma + beta along the channels."""
     epsilon = node.real("epsilon")
+    broadcasts(node)
 
     def run(x: Array, gamma: Array, beta: Array, mean: Array, var: Array) -> Array:
         return np.asarray((x - mean) / np.sqrt(var + epsilon) * gamma + beta, np.float32)
@@ -290,6 +292,8 @@ def pad(node: Node) -> Function:
     if isinstance(values, bytes | memoryview):
         values = np.frombuffer(values, np.int8).tolist()
     node.need(len(values) in (0, 2 * rank), f"has {len(values)} constant values for {2 * rank} borders")
+    sides = zip(node.inputs[0].shape, paddings[::2], paddings[1::2], strict=True)
+    node.shape_is(*(size + before + after for size, before, after in sides))
     return lambda x: layout.pad(x, paddings, mode, values)
 
 

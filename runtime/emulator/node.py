@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from xmodel.errors import ArtifactError
 from xmodel.graph import Op, Tensor
 
 FIX_POINT_LIMIT = 32  # spec: fix positions are small; anything beyond is a damaged file
-MAX_WINDOW = 1 << 14
+MAX_WINDOW = 512  # pixels along a side; real windows are below 128, images that are pooled whole below this
+MAX_ELEMENTS = 1 << 28  # of one tensor and one image; a larger one is a damaged file, not a network
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,8 @@ class Node:
         return self._fix_point(self.output)
 
     def _fix_point(self, tensor: Tensor) -> int:
-        value = tensor.fix_point
-        if value is None or abs(value) > FIX_POINT_LIMIT:
+        value = tensor.get("fix_point")
+        if not isinstance(value, int) or abs(value) > FIX_POINT_LIMIT:
             raise self.error(f"needs a fix_point within ±{FIX_POINT_LIMIT} on tensor {tensor.name!r}, not {value}")
         return value
 
@@ -102,6 +105,23 @@ class Node:
             self.output.shape[1:] == dims[1:] and len(self.output.shape) == len(dims),
             f"computes {list(dims)}, but its tensor says {list(self.output.shape)}",
         )
+
+
+def broadcasts(node: Node) -> None:
+    """Raise `ArtifactError` unless the inputs broadcast to the output's shape."""
+    try:
+        shape = np.broadcast_shapes(*(tensor.shape for tensor in node.inputs))
+    except ValueError:
+        shape = ()
+    node.need(
+        shape == node.output.shape,
+        f"takes {[list(tensor.shape) for tensor in node.inputs]}, which do not make {list(node.output.shape)}",
+    )
+
+
+def fits(node: Node, *sides: int) -> None:
+    """Raise `ArtifactError` when an intermediate image of these sides would be larger than any real one."""
+    node.need(math.prod(sides) <= MAX_ELEMENTS, f"needs an intermediate image of {list(sides)}")
 
 
 def flag(node: Node, name: str, default: bool = False) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from runtime.emulator import operations, signs
-from runtime.emulator.node import Node
+from runtime.emulator.node import MAX_ELEMENTS, Node
 from runtime.emulator.operations import Function, Spec
 from runtime.emulator.rounding import quantize
 from runtime.emulator.spec import Rules
@@ -19,7 +19,6 @@ from xmodel.errors import ArtifactError, UnavailableError, UsageError
 from xmodel.graph import Array, Graph, Op, Tensor, numpy_dtype
 
 KernelChoice = Literal["reference", "torch", "auto"]
-MAX_ELEMENTS = 1 << 28  # of one tensor and one image; a larger one is a damaged file, not a network
 CHUNK_ELEMENTS = 4 << 20  # images run together while their largest tensor stays in a CPU's cache
 
 log = logging.getLogger("unmask.emulator")
@@ -148,12 +147,29 @@ class Program:
         for slot, array in (*self._constants.items(), *feeds.items()):
             values[slot] = array
         for step in self._steps:
-            values[step.writes] = step.function(*(values[slot] for slot in step.reads))
+            values[step.writes] = self._compute(step, [values[slot] for slot in step.reads])
             if not dump:
                 for slot in step.frees:
                     values[slot] = None
         chosen = range(len(values)) if dump else self._returned
         return {self._tensors[slot].name: value for slot in chosen if (value := values[slot]) is not None}
+
+    def _compute(self, step: Step, inputs: Sequence[Array | None]) -> Array:
+        """A step's array, checked against what its tensor says: a file may say anything."""
+        tensor = self._tensors[step.writes]
+        try:
+            value = step.function(*inputs)
+        except (ValueError, IndexError, TypeError, RuntimeError, OverflowError) as error:
+            raise ArtifactError(
+                f"Op {step.name!r} cannot be computed on its inputs: {error}.", where=self.name
+            ) from error
+        if value.shape[1:] != tensor.shape[1:] or value.dtype != numpy_dtype(tensor.data_type):
+            raise ArtifactError(
+                f"Op {step.name!r} computes {value.dtype} {list(value.shape)}, but its tensor says "
+                f"{tensor.data_type} {list(tensor.shape)}.",
+                where=self.name,
+            )
+        return value
 
     def _accept(self, feeds: Mapping[str, Array]) -> dict[int, Array]:
         accepted: dict[int, Array] = {}
@@ -185,9 +201,10 @@ def accept(tensor: Tensor, array: Array) -> Array:
             hint="Images are NHWC.",
         )
     if array.dtype.kind == "f" and wanted.kind in "iu":
-        if tensor.fix_point is None:
+        fix_point = tensor.get("fix_point")
+        if not isinstance(fix_point, int):
             raise UsageError(f"Input {tensor.name!r} has no fix point: give it as {wanted}.")
-        array = quantize(array, tensor.fix_point, 8 * wanted.itemsize)
+        array = quantize(array, fix_point, 8 * wanted.itemsize)
     elif array.dtype != wanted and not (array.dtype.kind == "f" and wanted.kind == "f"):
         raise UsageError(f"Input {tensor.name!r} takes {wanted} or float32 values, not {array.dtype}.")
     return np.ascontiguousarray(array, wanted)
@@ -218,11 +235,12 @@ def _check_tensor(op: Op) -> None:
 
 
 def _constant(op: Op, graph: Graph) -> Array:
-    if not op.get("data", b""):
+    data = op.get("data", b"")
+    if not isinstance(data, bytes | memoryview) or not len(data):
         raise ArtifactError(
             f"Constant {op.name!r} holds no values.",
             where=graph.name,
-            hint="The vendor's compiler keeps weights in the machine code's parameters: run the quantizer's file instead.",
+            hint="The vendor's compiler keeps weights in the machine code's parameters: run the quantizer's file.",
         )
     return op.array()
 

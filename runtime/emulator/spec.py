@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from runtime.emulator.node import MAX_WINDOW, Node, flag
+from runtime.emulator.node import MAX_WINDOW, Node, broadcasts, fits, flag
 
 MAX_SHIFT_BIAS = 40
 MIN_SHIFT_CUT = -20  # beyond, a result other than 0 is saturated by far; no real file has it
@@ -135,7 +135,10 @@ def window(node: Node) -> Window:
     sw, sh = node.ints("stride", 2, 1, MAX_WINDOW)
     dw, dh = node.ints("dilation", 2, 1, MAX_WINDOW, (1, 1))
     left, right, top, bottom = node.ints("pad", 4, 0, MAX_WINDOW, (0, 0, 0, 0))
-    return Window((kw, kh), (sw, sh), (dw, dh), (left, right, top, bottom))
+    frame = Window((kw, kh), (sw, sh), (dw, dh), (left, right, top, bottom))
+    _, height, width, channels = node.image
+    fits(node, height + top + bottom + frame.reach(1), width + left + right + frame.reach(0), channels)
+    return frame
 
 
 def activation(node: Node, rules: Rules) -> Activation:
@@ -234,6 +237,7 @@ def pool(node: Node, rules: Rules) -> Pool:
 
 def eltwise(node: Node, rules: Rules) -> Eltwise:
     """The numbers of an eltwise-fix."""
+    broadcasts(node)
     product = node.choice("type", ("ADD", "MUL"), "ADD") == "MUL"
     node.need(len(node.inputs) <= (8 if product else 64), f"has {len(node.inputs)} inputs")  # 8 int8 factors fit int64
     fix_in = tuple(node.fix_point(i) for i in range(len(node.inputs)))
@@ -252,8 +256,9 @@ def concat(node: Node, rules: Rules) -> Concat:
 
 def resize(node: Node, rules: Rules) -> Resize:
     """The numbers of an upsample-fix, downsample-fix or resize; the output's size is its tensor's."""
-    channels = node.image[3]
+    _, height, _, channels = node.image
     node.need(len(node.output.shape) == 4, "needs an NHWC output")
+    fits(node, height, node.output.shape[2], channels)  # bilinear interpolates along the width first
     out = node.output.shape[1], node.output.shape[2]
     node.shape_is(0, *out, channels)
     node.need(min(out) > 0, "makes an empty image")
