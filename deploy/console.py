@@ -33,24 +33,27 @@ class Output:
     def note(self, text: str) -> None:
         """One line about what is going on, on stderr."""
         if not self.quiet:
-            _console(stderr=True).print(printable(text), style="dim", markup=False, highlight=False, soft_wrap=True)
+            _console(stderr=True).print(printable(text), style="dim", soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """One line that the user should act on, on stderr."""
         line = f"Warning: {printable(text)}"
-        _console(stderr=True).print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        _console(stderr=True).print(line, style="yellow", soft_wrap=True)
 
     def result(self, data: Mapping[str, Any], *shown: RenderableType) -> None:
         """The verb's result on stdout: `data` as JSON, or `shown` for a person."""
         if self.json:
             from xmodel.artifact import json_text
 
-            sys.stdout.write(json_text(data))
+            sys.stdout.write(json_text(data).encode(errors="backslashreplace").decode())
             sys.stdout.flush()
         elif not self.quiet:
             console = _console(stderr=False)
             for item in shown:
-                console.print(item, highlight=False, soft_wrap=isinstance(item, str), markup=False)
+                if isinstance(item, str):
+                    console.print(printable(item), soft_wrap=True)
+                else:
+                    console.print(item)
 
     @contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -80,7 +83,7 @@ def printable(text: str) -> str:
 
 def say_error(text: str) -> None:
     """One message on stderr."""
-    _console(stderr=True).print(printable(text), style="bold red", markup=False, highlight=False, soft_wrap=True)
+    _console(stderr=True).print(printable(text), style="bold red", soft_wrap=True)
 
 
 def _ignore(_count: int) -> None:
@@ -90,4 +93,5 @@ def _ignore(_count: int) -> None:
 def _console(stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    # Names of files and ops are shown as they are: no [markup], no :emoji:
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)

@@ -87,7 +87,7 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     device = backend(job.device)
     inputs = {source.name: artifact.sha256(source), "crops": digest(crops)}
     inputs |= {name: artifact.sha256(path) for name, path in (("labels", labels), ("masks", truth)) if path}
-    wanted = artifact.record("infer", inputs, {"device": device, "kernels": job.kernels})
+    wanted = artifact.record("infer", inputs, {"device": device, "kernels": job.kernels, "threads": job.threads})
 
     def work() -> list[str]:
         out.note(f"Judging {len(crops)} crops on the {device} …")

@@ -42,7 +42,7 @@ class QuantizeJob:
     labels: Path | None = None
     limit: int | None = None
     batch_size: int = 8
-    evaluate: int = 32
+    evaluate: int = 16
 
 
 def quantize_stage(job: QuantizeJob, out: Output) -> tuple[dict[str, Any], bool]:

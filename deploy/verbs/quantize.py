@@ -21,7 +21,7 @@ def quantize(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/quantize"),
     batch_size: Annotated[int, typer.Option(min=1, help="Crops a calibration batch.")] = 8,
     limit: Limit = None,
-    evaluate: Annotated[int, typer.Option(min=0, help="Compare float and quantized on so many of the crops.")] = 32,
+    evaluate: Annotated[int, typer.Option(min=0, help="Compare float and quantized on so many of the crops.")] = 16,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

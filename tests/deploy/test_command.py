@@ -58,11 +58,11 @@ def test_a_wrong_request_exits_with_2(arguments: list[str], capsys: pytest.Captu
 def test_an_error_says_what_where_and_what_to_do(
     kind: type[UnmaskError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _failing(monkeypatch, kind("It broke.", where="a\x1b[31m/[red]b", hint="Mend it."))
+    _failing(monkeypatch, kind("It broke.", where="a\x1b[31m/[red]:b:", hint="Mend it."))
     assert _exit(["card", "check"]) == code
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err == "Error: It broke.\n  where: a\\x1b[31m/[red]b\n  what to do: Mend it.\n"
+    assert told.err == "Error: It broke.\n  where: a\\x1b[31m/[red]:b:\n  what to do: Mend it.\n"
 
 
 def test_a_message_without_place_and_advice_is_one_line(

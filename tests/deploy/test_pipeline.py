@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,16 @@ def test_results_of_crops_that_are_gone_go_too(build: Path, tmp_path: Path) -> N
     assert exit_code(*arguments) == 0
     assert "masks/v3_0_0.png" not in files(tmp_path / "out")
     assert len(np.load(tmp_path / "out/classification_output_array.npy")) == COUNT - 1
+
+
+def test_a_folder_whose_name_is_no_text(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff")
+    crops, _ = data(odd)
+    for json_too in ([], ["--json"]):
+        assert exit_code("infer", build / "compile", "--crops", crops, "--out", odd / "out", *json_too) == 0
+        assert capsys.readouterr().out
+    assert exit_code("compile", build / "quantize", "--out", odd / "compile", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["xmodel"] == str(odd / "compile/UNet.xmodel")
 
 
 def test_the_summary_has_a_line_a_stage(build: Path, capsys: pytest.CaptureFixture[str]) -> None:

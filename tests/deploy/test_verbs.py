@@ -49,7 +49,7 @@ def test_train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
         return settings.out / "weights.safetensors"
 
     monkeypatch.setattr(train, "train", run)
-    options = ["--width", 8, "--patch-steps", 5, "--frame-steps", 0, "--rate", 0.01, "--seed", 7, "--device", "cpu"]
+    options = ["--width", 8, "--phase", "64:4:3", "--phase", "224:2:2", "--rate", 0.01, "--seed", 7, "--device", "cpu"]
     assert exit_code("train", "--data", "faces", "--out", tmp_path, *options, "--json", "--quiet") == 0
     told = capsys.readouterr()
     assert told.err == ""
@@ -57,3 +57,9 @@ def test_train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
     (settings,) = seen
     assert (settings.data, settings.width, settings.steps) == (Path("faces"), 8, 5)
     assert (settings.rate, settings.seed, settings.device, settings.wandb) == (0.01, 7, "cpu", False)
+
+
+@pytest.mark.parametrize("phase", ["64", "64:12", "a:b:c", "0:1:1", "64:1:-1"])
+def test_phases_that_are_none(phase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("train", "--data", tmp_path, "--out", tmp_path, "--phase", phase) == 2
+    assert f"These are no training phases: {phase}." in capsys.readouterr().err
