@@ -11,9 +11,9 @@ from model.selfblend import jpeg
 Image = NDArray[np.uint8]
 
 
-def augment(image: Image, rng: np.random.Generator) -> Image:
-    """`image` (HWC uint8 RGB) with random light and colour, sharpness, noise and compression; sometimes as it is."""
-    if rng.random() < 0.15:
+def augment(image: Image, rng: np.random.Generator, share: float = 1.0) -> Image:
+    """`image` (HWC uint8 RGB) with random light, colour, sharpness, noise and compression, in `share` of the calls."""
+    if rng.random() >= share:
         return image
     if rng.random() < 0.7:
         image = _light(image, rng)

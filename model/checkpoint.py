@@ -89,9 +89,9 @@ def _from_torch(path: Path, size: int) -> dict[str, Tensor]:
     except ArtifactError:
         raise
     except Exception as error:  # damaged bytes lead the reader to any exception
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Its text is not passed on: it advises to load without `weights_only`, which runs code from the file.
         raise ArtifactError(
-            f"This PyTorch checkpoint is damaged, or holds more than tensors: {reason}",
+            "This PyTorch checkpoint is damaged, or holds more than tensors and plain values.",
             where=str(path),
             hint="Save the weights alone: torch.save(net.state_dict(), path).",
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.augment import augment
 from model.faces import Photo, cut, fixed_box
 from model.metrics import auc, iou
-from model.selfblend import Image, Mask, self_blend
+from model.selfblend import FaceBox, Image, Mask, self_blend
 from model.uynet import UNet
 
 TIGHT, LOOSE = 1.4, 2.2  # sides of a crop in sides of the face
@@ -21,10 +21,12 @@ TIGHT, LOOSE = 1.4, 2.2  # sides of a crop in sides of the face
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """Crops of one kind: images (N, S, S, 3) uint8 RGB and masks (N, S, S) of {0, 1}, all zero where genuine."""
+    """Crops of one kind: images (N, S, S, 3) uint8 RGB, masks (N, S, S) of {0, 1}, all zero where genuine, and
+    the face in each."""
 
     images: Image
     masks: Mask
+    faces: tuple[FaceBox, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +43,32 @@ class Answers:
 
 
 def crops(
-    photos: Sequence[Photo], size: int, scale: float = TIGHT, forge: bool = False, difficulty: float | None = None
+    photos: Sequence[Photo],
+    size: int,
+    scale: float = TIGHT,
+    forge: bool = False,
+    difficulty: float | None = None,
+    variant: int = 0,
 ) -> Crops:
     """The face crops of `photos`, `scale` sides of the face wide, the same ones at every call.
 
     With `forge` they are self-blended, at `difficulty` or, without it, at difficulties spread
-    evenly over [0, 1]. Each crop is changed as a whole at random, genuine or forged alike.
+    evenly over [0, 1]; another `variant` is another draw.
     """
-    images, masks = [], []
+    images, masks, faces = [], [], []
     for index, photo in enumerate(photos):
         seed = int.from_bytes(hashlib.sha256(photo.name.encode()).digest()[:4], "big")
-        rng = np.random.default_rng([seed, int(forge)])
         image, face = cut(photo, fixed_box(photo, scale), size)
         mask = np.zeros((size, size), np.uint8)
         if forge:
             level = (index + 0.5) / len(photos) if difficulty is None else difficulty
-            image, mask = self_blend(image, rng, level, face)
-        images.append(augment(image, rng))
+            image, mask = self_blend(image, np.random.default_rng([seed, variant]), level, face)
+        images.append(image)
         masks.append(mask)
+        faces.append(face)
     shape = (len(photos), size, size)
-    return Crops(np.array(images, np.uint8).reshape(*shape, 3), np.array(masks, np.uint8).reshape(shape))
+    pixels = np.array(images, np.uint8).reshape(*shape, 3)
+    return Crops(pixels, np.array(masks, np.uint8).reshape(shape), tuple(faces))
 
 
 def answer(net: UNet, images: Image, batch: int = 8) -> Answers:
@@ -86,5 +94,5 @@ def real_auc(genuine: Answers, forged: Answers) -> float:
 
 
 def mask_iou(truth: Mask, answers: Answers) -> float:
-    """Mean IoU over the crops."""
-    return float(np.mean([iou(t, f) for t, f in zip(truth, answers.fired, strict=True)]))
+    """Mean IoU over the crops; NaN for none."""
+    return float(np.mean([iou(t, f) for t, f in zip(truth, answers.fired, strict=True)])) if len(truth) else math.nan

@@ -59,8 +59,9 @@ def self_blend(
     opacity = 1.0 - subtle * rng.uniform(0.0, 0.25)
     source = _warp(image, box, rng, subtle)
     altered = _mismatch(source, rng, subtle)
-    # Sometimes the surroundings carry the alteration, so that "blurred" or "odd" never means "forged" by itself.
-    inside, outside = (altered, image) if rng.random() < 0.7 else (source, _mismatch(image, rng, subtle))
+    # Sometimes the surroundings carry the alteration, so that "blurred" or "odd" never means "forged" by itself;
+    # the easiest ones do without that.
+    inside, outside = (altered, image) if rng.random() < 1 - 0.4 * subtle else (source, _mismatch(image, rng, subtle))
     alpha = (weight * opacity)[..., None]
     forged = outside + alpha * (inside.astype(np.float32) - outside)
     return np.clip(np.rint(forged), 0, 255).astype(np.uint8), mask
@@ -155,7 +156,7 @@ def _polygon(height: int, width: int, box: FaceBox, rng: np.random.Generator) ->
 def _soften(region: Mask, box: FaceBox, rng: np.random.Generator, subtle: float) -> Plane:
     """The region's blend weight in [0, 1], peaking at 1: its border blurred over a random share of its size."""
     extent = float(np.sqrt(region.sum()))
-    sigma = max(0.4, extent * rng.uniform(0.005, 0.03 + 0.05 * subtle))
+    sigma = max(0.4, extent * rng.uniform(0.005, 0.012 + 0.04 * subtle))
     weight = np.asarray(cv2.GaussianBlur(region.astype(np.float32), (0, 0), sigma), np.float32)
     return weight / np.float32(max(weight.max(), 1e-6))
 
@@ -198,48 +199,48 @@ def _signed(rng: np.random.Generator, size: int, peak: float) -> NDArray[np.floa
 
 
 def _shift_rgb(image: Image, rng: np.random.Generator, subtle: float) -> Image:
-    return _clip(image + _signed(rng, 3, _between(60, 9, subtle)))
+    return _clip(image + _signed(rng, 3, _between(60, 20, subtle)))
 
 
 def _shift_hsv(image: Image, rng: np.random.Generator, subtle: float) -> Image:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.float32)
     hue, saturation, value = _signed(rng, 3, 1.0)
-    hsv[..., 0] = (hsv[..., 0] + hue * _between(24, 4, subtle)) % 180
-    hsv[..., 1] *= 1 + saturation * _between(0.7, 0.15, subtle)
-    hsv[..., 2] *= 1 + value * _between(0.4, 0.07, subtle)
+    hsv[..., 0] = (hsv[..., 0] + hue * _between(24, 9, subtle)) % 180
+    hsv[..., 1] *= 1 + saturation * _between(0.7, 0.3, subtle)
+    hsv[..., 2] *= 1 + value * _between(0.4, 0.14, subtle)
     return _u8(cv2.cvtColor(_clip(hsv), cv2.COLOR_HSV2RGB))
 
 
 def _shift_tone(image: Image, rng: np.random.Generator, subtle: float) -> Image:
     contrast, brightness = _signed(rng, 2, 1.0)
     mean = image.mean(axis=(0, 1), keepdims=True)
-    out = (image - mean) * (1 + contrast * _between(0.5, 0.1, subtle)) + mean + brightness * _between(50, 8, subtle)
+    out = (image - mean) * (1 + contrast * _between(0.5, 0.2, subtle)) + mean + brightness * _between(50, 18, subtle)
     return _clip(out)
 
 
 def _blur(image: Image, rng: np.random.Generator, subtle: float) -> Image:
-    sigma = _between(3.0, 0.8, subtle) * rng.uniform(0.6, 1.0) * _scale(image)
+    sigma = _between(3.0, 1.3, subtle) * rng.uniform(0.6, 1.0) * _scale(image)
     return _u8(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.4)))
 
 
 def _coarsen(image: Image, rng: np.random.Generator, subtle: float) -> Image:
     height, width = image.shape[:2]
-    factor = 1 + _between(3.0, 0.6, subtle) * rng.uniform(0.6, 1.0)
+    factor = 1 + _between(3.0, 1.2, subtle) * rng.uniform(0.6, 1.0)
     small = cv2.resize(image, (max(8, int(width / factor)), max(8, int(height / factor))), interpolation=cv2.INTER_AREA)
     return _u8(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _sharpen(image: Image, rng: np.random.Generator, subtle: float) -> Image:
     soft = cv2.GaussianBlur(image, (0, 0), 1.2 * _scale(image)).astype(np.float32)
-    return _clip(image + (image - soft) * _between(3.0, 0.8, subtle) * rng.uniform(0.6, 1.0))
+    return _clip(image + (image - soft) * _between(3.0, 1.5, subtle) * rng.uniform(0.6, 1.0))
 
 
 def _compress(image: Image, rng: np.random.Generator, subtle: float) -> Image:
-    return jpeg(image, int(_between(12, 45, subtle) * rng.uniform(0.8, 1.2)))
+    return jpeg(image, int(_between(12, 30, subtle) * rng.uniform(0.8, 1.2)))
 
 
 def _grain(image: Image, rng: np.random.Generator, subtle: float) -> Image:
-    return _clip(image + rng.standard_normal(image.shape, np.float32) * np.float32(_between(16, 4, subtle)))
+    return _clip(image + rng.standard_normal(image.shape, np.float32) * np.float32(_between(16, 7, subtle)))
 
 
 _Change = Callable[[Image, np.random.Generator, float], Image]

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from model.batches import Batches, Stage
 from model.checkpoint import write_weights
 from model.faces import FAKE, REAL, Photo, load_photos, select
-from model.heldout import Crops, answer, crops, mask_iou, real_auc
+from model.heldout import answer, crops, mask_iou, real_auc
 from model.uynet import UNet
 from xmodel.artifact import atomic, output_folder, write_json, write_text
 from xmodel.errors import ArtifactError, UsageError
@@ -33,58 +33,81 @@ CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """`steps` batches of `count` crops of `size` pixels a side."""
+
+    size: int
+    count: int
+    steps: int
+
+    @property
+    def work(self) -> int:
+        """Pixels, of which the time is a multiple."""
+        return self.steps * self.count * self.size**2
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """How a network is trained. Sizes in pixels; a step is one batch.
+    """How a network is trained.
 
     `data` and `cache` are those of `model.faces.load_photos`; `out` receives the checkpoint, the
-    metrics and the weights. First `patch_steps` steps on patches of `patch` pixels cut out of
-    crops of `size` pixels, then `frame_steps` steps on whole crops. Self-blends reach full
-    difficulty after the share `hard_at` of all steps. Labelled fakes take part from the first
-    evaluation at which self-blends of held-out people are told apart with an AUC of `gate`.
+    metrics and the weights. The `phases` show the same face crops in growing resolution: small ones
+    are cheap, and what gives a forgery away in them is found in large ones faster than from nothing.
+    The last phase has the size at which the network is used. Self-blends reach full difficulty
+    after the share `hard_at` of the work. Labelled fakes take part from the first evaluation at
+    which self-blends of held-out people are told apart with an AUC of `gate`.
     """
 
     data: Path
     out: Path
     cache: Path | None = None
     width: int = 16
-    size: int = 224
-    patch: int = 128
-    patch_steps: int = 3000
-    frame_steps: int = 900
-    patch_batch: int = 12
-    frame_batch: int = 6
+    phases: tuple[Phase, ...] = (Phase(64, 12, 2200), Phase(128, 12, 600), Phase(224, 6, 750))
     rate: float = 2e-3
     warm_up: int = 100
-    hard_at: float = 0.6
+    hard_at: float = 0.5
     gate: float = 0.85
     average: float = 0.998
     seed: int = 1
     checkpoint_every: int = 100
-    evaluate_every: int = 300
-    held_out: int = 40
+    evaluate_every: int = 400
+    held_out: int = 24
     workers: int = 1
     threads: int | None = None
     device: str = "auto"
     wandb: bool = False
 
     @property
+    def size(self) -> int:
+        return self.phases[-1].size
+
+    @property
     def steps(self) -> int:
-        return self.patch_steps + self.frame_steps
+        return sum(phase.steps for phase in self.phases)
+
+    def progress(self, step: int) -> float:
+        """The share of the work that is done before `step`."""
+        done = 0
+        for phase in self.phases:
+            done += replace(phase, steps=min(step, phase.steps)).work
+            step = max(0, step - phase.steps)
+        return done / sum(phase.work for phase in self.phases)
 
     def stage(self, step: int, labelled: bool) -> Stage:
         """What the batch of `step` is made of."""
         # Eight levels of difficulty, so that a stretch of steps shares one stage.
-        ramp = min(1.0, (1 + math.floor(8 * step / max(1, self.steps * self.hard_at))) / 8)
-        if step < self.patch_steps:
-            return Stage(self.patch, self.size, self.patch_batch, ramp, labelled)
-        return Stage(self.size, self.size, self.frame_batch, ramp, labelled)
+        level = min(1.0, (1 + math.floor(8 * self.progress(step) / self.hard_at)) / 8)
+        first = 0
+        for phase in self.phases:
+            first += phase.steps
+            if step < first:
+                break
+        return Stage(phase.size, phase.count, level, labelled)
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a half cosine down to a hundredth."""
-        if step < self.warm_up:
-            return self.rate * (step + 1) / self.warm_up
-        along = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
+        """Linear warm-up; a half cosine down to a hundredth over the work."""
+        ramp = min(1.0, (step + 1) / max(1, self.warm_up))
+        return self.rate * ramp * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress(step))))
 
 
 @dataclass(slots=True)
@@ -115,14 +138,14 @@ def train(settings: TrainSettings) -> Path:
     if not real:
         raise UsageError(f"Too few genuine photographs in {settings.data}: none falls into the training part.")
     held_out = [select(photos, "val", label)[: settings.held_out] for label in (REAL, FAKE)]
-    judge = Judge.of(held_out[0], held_out[1], settings.size)
     run = _start(settings, device)
     _say(f"{len(real)} genuine and {len(fake)} labelled fakes to train on; step {run.step} of {settings.steps}")
     log = _wandb(settings) if settings.wandb else None
     while run.step < settings.steps:
         _stretch(run, settings, real, fake, device)
         if run.step % settings.evaluate_every == 0 or run.step == settings.steps:
-            judged = judge.measure(run.averaged)
+            size = settings.stage(run.step - 1, run.labelled).size
+            judged = judge(run.averaged, held_out[0], held_out[1], size)
             run.history[-1].update(judged)
             run.labelled = run.labelled or (judged["self_blend_auc"] >= settings.gate and bool(fake))
             _say("held out: " + "  ".join(f"{key} {value:.4f}" for key, value in judged.items()))
@@ -208,36 +231,21 @@ def _average(averaged: UNet, net: UNet, keep: float) -> None:
             mean.copy_(value)
 
 
-# --- judging ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """The crops of held-out people on which a training run is watched."""
-
-    genuine: Crops
-    blended: Crops
-    fakes: Crops
-
-    @staticmethod
-    def of(real: list[Photo], fake: list[Photo], size: int) -> Judge:
-        return Judge(crops(real, size), crops(real, size, forge=True), crops(fake, size))
-
-    def measure(self, net: UNet) -> dict[str, float]:
-        """AUCs of P(real), mask IoU on self-blends, share of pixels fired on genuine crops."""
-        net.set_input_size(self.genuine.images.shape[1])
-        net.eval()
-        genuine, blended, fakes = (answer(net, part.images) for part in (self.genuine, self.blended, self.fakes))
-        if not len(genuine.real):
-            return {"self_blend_auc": math.nan, "fake_auc": math.nan, "mask_iou": math.nan, "fired": math.nan}
-        return {
-            "self_blend_auc": real_auc(genuine, blended),
-            "fake_auc": real_auc(genuine, fakes),
-            "mask_iou": mask_iou(self.blended.masks, blended),
-            "fired": float(genuine.fired.mean()),
-            "real_on_genuine": float(genuine.real.mean()),
-            "real_on_blended": float(blended.real.mean()),
-        }
+def judge(net: UNet, real: list[Photo], fake: list[Photo], size: int) -> dict[str, float]:
+    """How `net` does on crops of held-out people of `size` pixels: AUCs of P(real), mask IoU on
+    self-blends, share of pixels fired on genuine crops; NaN where there is nobody to judge by."""
+    net.set_input_size(size)
+    net.eval()
+    parts = crops(real, size), crops(real, size, forge=True), crops(fake, size)
+    genuine, blended, fakes = (answer(net, part.images) for part in parts)
+    return {
+        "self_blend_auc": real_auc(genuine, blended),
+        "fake_auc": real_auc(genuine, fakes),
+        "mask_iou": mask_iou(parts[1].masks, blended),
+        "fired": float(genuine.fired.mean()) if real else math.nan,
+        "real_on_genuine": float(genuine.real.mean()) if real else math.nan,
+        "real_on_blended": float(blended.real.mean()) if real else math.nan,
+    }
 
 
 # --- the run's state ----------------------------------------------------------------------------
@@ -247,7 +255,7 @@ def _start(settings: TrainSettings, device: torch.device) -> _Run:
     torch.manual_seed(settings.seed)
     net = UNet(settings.width, settings.size).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # The fused kernel: on two cores the unfused one costs as much as the network.
-    optimizer = torch.optim.Adam(net.parameters(), settings.rate, fused=True)
+    optimizer = torch.optim.Adam(net.parameters(), settings.rate, betas=(0.9, 0.99), fused=True)
     run = _Run(net, copy.deepcopy(net).requires_grad_(False), optimizer)
     path = settings.out / CHECKPOINT
     if path.exists():
@@ -271,7 +279,7 @@ def _restore(run: _Run, settings: TrainSettings, path: Path, device: torch.devic
             run.step, run.labelled, run.history = step, bool(state["labelled"]), list(state["history"])
     except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
         raise ArtifactError(
-            f"This checkpoint cannot be read: {error}.", where=str(path), hint="Remove it to start again."
+            "This checkpoint is damaged or of another version.", where=str(path), hint="Remove it to start again."
         ) from error
     if identity != _identity(settings):
         raise UsageError(
