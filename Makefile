@@ -59,11 +59,11 @@ $(READY): pyproject.toml constraints.txt
 	       "Name another one: make PYTHON=python3.12" >&2; exit 3; }
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "Cannot make $(VENV); on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 3; }
-	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]'
 	@touch $@
 
 $(VENV)/.ready-fetch: $(READY)
-	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[fetch]'
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e '.[fetch]'
 	@touch $@
 
 fetch: $(VENV)/.ready-fetch ## Bring the published weights and data to OUT/fetched
