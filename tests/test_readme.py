@@ -68,7 +68,7 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
 
 def _parse(arguments: list[str]) -> None:
     """Fail when `unmask` does not know the verb or an option."""
-    group = typer.main.get_command(app)
+    group = typer.main.get_group(app)
     name, command, rest = group.resolve_command(group.make_context("unmask", [], resilient_parsing=True), arguments)
     command.make_context(name, list(rest))
 
