@@ -70,6 +70,7 @@ def _parse(arguments: list[str]) -> None:
     """Fail when `unmask` does not know the verb or an option."""
     group = typer.main.get_group(app)
     name, command, rest = group.resolve_command(group.make_context("unmask", [], resilient_parsing=True), arguments)
+    assert command is not None, arguments
     command.make_context(name, list(rest))
 
 
