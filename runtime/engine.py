@@ -193,13 +193,13 @@ class _Line(Generic[S]):
             self.changed.notify_all()
 
     def deliveries(self) -> Iterator[Result[S] | Failure[S]]:
-        """Everything in source order; raises what stopped the run. Each delivery makes room for one more source."""
+        """Everything in source order; then raises what stopped the run. Each delivery makes room for one more."""
         while True:
             with self.changed:
                 self.changed.wait_for(lambda: self.delivered in self.done or self.stopped or self._all_delivered())
-                if self.error is not None:
-                    raise self.error
-                if self._all_delivered():
+                if self.delivered not in self.done:
+                    if self.error is not None:
+                        raise self.error
                     return
                 delivery = self.done.pop(self.delivered)
             yield delivery

@@ -56,6 +56,8 @@ def load_kernels(choice: KernelChoice) -> Kernels | None:
     """The kernel set for `choice`; None is the reference. "auto" falls back to the reference, and logs why."""
     if choice == "reference":
         return None
+    if choice not in ("torch", "auto"):
+        raise UsageError(f"There is no kernel set called {choice!r}.", hint="Known are reference, torch and auto.")
     try:
         from runtime.emulator import torch_kernels, torch_selftest
 

@@ -44,15 +44,13 @@ class EmulatorRunner:
 
     def execute_async(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> int:
         """Queue a job. Raises `UsageError` when a tensor is missing or larger than the batch."""
-        for tensor, given in ((t, group) for group in (inputs, outputs) for t in self._tensors(group is inputs)):
-            if tensor not in given or not 1 <= len(given[tensor]) <= self.batch:
-                raise UsageError(f"A job needs an array of 1 to {self.batch} images for tensor {tensor!r}.")
+        for tensors, given in ((self.inputs, inputs), (self.outputs, outputs)):
+            for tensor in tensors:
+                if tensor.name not in given or not 1 <= len(given[tensor.name]) <= self.batch:
+                    raise UsageError(f"A job needs an array of 1 to {self.batch} images for tensor {tensor.name!r}.")
         number = next(self._numbers)
         self._jobs[number] = self._worker.submit(self._run, dict(inputs), dict(outputs))
         return number
-
-    def _tensors(self, of_inputs: bool) -> list[str]:
-        return [tensor.name for tensor in (self.inputs if of_inputs else self.outputs)]
 
     def _run(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         results = self.program.run(inputs)

@@ -154,6 +154,11 @@ def test_damaged_graphs_are_refused_when_loaded(name: str, change: Callable[[Op]
             Program(changed(name, change), kernels)
 
 
+def test_an_unknown_kernel_set() -> None:
+    with pytest.raises(UsageError, match="no kernel set called 'cuda'"):
+        Program(SMALL, "cuda")  # type: ignore[arg-type]
+
+
 def test_auto_falls_back_to_the_reference_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
