@@ -336,7 +336,6 @@ def identity(node: Node) -> Function:
 
 
 _relu = _float32(lambda x: np.maximum(x, np.float32(0)))
-_ramp = np.float32(2731 / 16384)  # 1/6 as the vendor's quantizer and the DPU take it
 
 MAKERS: dict[str, Maker] = {
     "add": _fold(np.add),
@@ -357,7 +356,7 @@ MAKERS: dict[str, Maker] = {
     "swish": _float32(lambda x: x * sigmoid(x)),
     "hard-tanh": _float32(lambda x: np.clip(x, np.float32(-1), np.float32(1))),
     "hard-sigmoid": _float32(lambda x: np.clip(x + np.float32(3), 0, 6) / np.float32(6)),
-    "hard-swish": _float32(lambda x: x * (np.clip(x + np.float32(3), 0, 6) * _ramp)),
+    "hard-swish": _float32(lambda x: x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)),
     "softmax": softmax,
     "argmax": argmax,
     "fix": fix,

@@ -103,7 +103,7 @@ class Node:
         """Raise `ArtifactError` unless the output has this shape (batch aside)."""
         self.need(
             self.output.shape[1:] == dims[1:] and len(self.output.shape) == len(dims),
-            f"computes {list(dims)}, but its tensor says {list(self.output.shape)}",
+            f"computes {list(dims[1:])} an image, but its tensor says {list(self.output.shape)}",
         )
 
 
