@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from deploy.judge import Judge
 from deploy.quantize_stage import LAYER_CROPS, noise
 from deploy.report import provenance, write_html
 from xmodel import artifact
-from xmodel.errors import GateError
+from xmodel.errors import GateError, UnmaskError
 
 REPORT, PAGE = "compare.json", "compare.html"
 
@@ -50,6 +51,7 @@ def compare_stage(job: CompareJob, out: Output) -> tuple[dict[str, Any], bool]:
     inputs |= {"crops": digest(crops), **job.network.inputs()}
     arguments = {"model": job.network.model, "seed": job.network.seed, "min_agreement": job.min_agreement}
     wanted = artifact.record("compare", inputs, arguments)
+    _warn_of_other_weights(job.network, quantized, out)
 
     def work() -> list[str]:
         from xmodel import file
@@ -86,6 +88,15 @@ def compare_stage(job: CompareJob, out: Output) -> tuple[dict[str, Any], bool]:
 
     ran = artifact.run_stage(job.out, wanted, work)
     return artifact.read_json(job.out / REPORT), ran
+
+
+def _warn_of_other_weights(network: FloatNetwork, quantized: Path, out: Output) -> None:
+    """The quantize stage's record says which network it had; another one makes every difference meaningless."""
+    with suppress(UnmaskError, KeyError, TypeError):
+        made = artifact.read_json(quantized.parent / artifact.RUN_FILE)
+        mine = (network.inputs().get("weights"), network.model, network.seed)
+        if mine != (made["inputs"].get("weights"), made["arguments"]["model"], made["arguments"]["seed"]):
+            out.warn(f"{quantized} was made from another network or other weights than those compared here.")
 
 
 def _scatter(result: Comparison) -> str:

@@ -199,6 +199,19 @@ def test_a_label_file_that_is_none(
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_that_the_quantized_graph_was_not_made_from(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crops, _ = data(tmp_path)
+    right = [*_verb("compare", crops, model, tmp_path / "out"), "--min-agreement", 0]
+    wrong = ["4" if argument == "3" else argument for argument in right]
+    message = "was made from another network or other weights"
+    assert exit_code(*right) == 0
+    assert message not in capsys.readouterr().err
+    assert exit_code(*wrong) == 0
+    assert message in capsys.readouterr().err
+
+
 def test_a_wrong_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
     from safetensors.torch import save_file
