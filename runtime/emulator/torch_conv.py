@@ -1,11 +1,12 @@
 """Convolutions of the torch kernel set: oneDNN INT8 where it is exact, float32 or float64 sums where it is not.
 
-All three give the reference's bytes. Which one a layer takes is decided from its weights when it is loaded:
+All give the reference's bytes. Which one a layer takes is decided from its weights when it is loaded:
 
 - int8: oneDNN multiplies uint8 activations by int8 weights. Its result is rounded half to even; the bias carries a
   fraction of the accumulator's last place, so no tie is left and half goes up. Without VNNI the instruction
   vpmaddubsw saturates a sum of two products at 16 bits: exact for activations up to 128 (128 * -128 * 2 = -2**15).
   So a channel that can be negative is split into max(x, 0) and max(-x, 0), the latter with negated weights.
+- int8 over the full range: with VNNI or AMX nothing saturates, and such a channel is x + 128.
 - float32: every partial sum is a multiple of half an accumulator step and stays below 2**23 of them.
 - float64: the same up to 2**52.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -22,7 +23,7 @@ import torch
 
 from runtime.emulator import reference
 from runtime.emulator.rounding import shift_floor
-from runtime.emulator.spec import Convolution
+from runtime.emulator.spec import Convolution, Window
 from xmodel.graph import Array
 
 Tensor = torch.Tensor
@@ -32,6 +33,7 @@ Function = Callable[..., Array]
 class Path(Enum):
     """How the sums of products are taken."""
 
+    INT8_FULL = "int8 over the full range"
     INT8 = "int8"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
@@ -75,9 +77,14 @@ def as_array(x: Tensor) -> Array:
 
 def prepare(layer: Layer, allowed: frozenset[Path]) -> tuple[Function, Path] | None:
     """The function of a layer's input, and the path it takes; None when no allowed path is exact."""
-    if Path.INT8 in allowed and int8_is_exact(layer):
+    inner = pointwise(layer) if tiles(layer.spec) else layer
+    signed = layer.signed.stop > layer.signed.start
+    if Path.INT8_FULL in allowed and signed and int8_is_exact(inner, offset_steps(inner)):
         with suppress(RuntimeError):  # oneDNN has no kernel for this shape
-            return int8(layer), Path.INT8
+            return int8(layer, inner, offset(inner)), Path.INT8_FULL
+    if Path.INT8 in allowed and int8_is_exact(inner, inner.half_steps()):
+        with suppress(RuntimeError):
+            return int8(layer, inner, split(inner) if signed else plain(inner)), Path.INT8
     if Path.FLOAT32 in allowed and layer.bound() < 2.0**23 and layer.spec.shift_cut <= 15:
         return floating(layer, torch.float32), Path.FLOAT32
     if Path.FLOAT64 in allowed and layer.bound() < 2.0**52 and layer.spec.shift_cut <= 40:
@@ -95,106 +102,141 @@ def tie_breaker(spec: Convolution, half_steps: Array) -> float:
     return 0.25 if spec.shift_cut >= 0 else 0.0
 
 
-def int8_is_exact(layer: Layer) -> bool:
-    """Whether oneDNN's INT8 convolution gives the reference's bytes for every input.
+def int8_is_exact(layer: Layer, half_steps: Array) -> bool:
+    """Whether oneDNN's INT8 convolution with this bias gives the reference's bytes for every input.
 
     Its 32-bit sum becomes float32 before the bias is added. A result that is not saturated is below 2**7, so with
     shift_cut <= 14 its sum stays where float32 keeps quarters; a saturated one stays so, for rounding is monotone.
     """
-    spec, half = layer.spec, layer.half_steps()
-    if spec.depthwise or spec.activation.name not in ("NONE", "RELU", "RELU6") or not -8 <= spec.shift_cut <= 14:
+    spec = layer.spec
+    if spec.depthwise or spec.transposed or spec.activation.name not in ("NONE", "RELU", "RELU6"):
         return False
     if spec.activation.name == "RELU6" and spec.activation.relu6_limit is None:
         return False
-    if spec.transposed and not tiles(spec):
-        return False
-    return layer.bound() < 2.0**31 and float(np.abs(half).max(initial=0)) < 2.0**22
+    small = float(np.abs(half_steps).max(initial=0)) < 2.0**22
+    return -8 <= spec.shift_cut <= 14 and small and layer.bound() < 2.0**30
 
 
 def tiles(spec: Convolution) -> bool:
     """True for a transposed convolution whose windows lie side by side: a 1x1 convolution and a rearrangement."""
-    return spec.transposed and spec.window.kernel == spec.window.stride and not any(spec.window.pad)
+    side_by_side = spec.window.kernel == spec.window.stride and not any(spec.window.pad)
+    return spec.transposed and not spec.depthwise and side_by_side
 
 
-def as_pointwise(weights: Array) -> Array:
-    """OHWI weights of such a transposed convolution as [(row, column, out), 1, 1, in], taps unflipped."""
-    flipped = weights[:, ::-1, ::-1].transpose(1, 2, 0, 3)
-    return flipped.reshape(-1, 1, 1, weights.shape[3])
+def pointwise(layer: Layer) -> Layer:
+    """The 1x1 convolution in such a transposed one: its channels are (row, column, channel), taps unflipped."""
+    kw, kh = layer.spec.window.kernel
+    spec = replace(layer.spec, window=Window((1, 1)), transposed=False, out=(layer.height, layer.width))
+    flipped = layer.weights[:, ::-1, ::-1].transpose(1, 2, 0, 3)
+    bias = None if layer.bias is None else np.tile(layer.bias, kw * kh)
+    return replace(layer, spec=spec, weights=flipped.reshape(-1, 1, 1, layer.weights.shape[3]), bias=bias)
 
 
-def split_weights(weights: Array, signed: slice) -> tuple[Array, Array]:
-    """Weights for [max(x, 0), max(-x, 0) of signed channels, repeated channels], and which are repeated.
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How a layer's int8 NHWC input becomes what oneDNN takes: uint8, with weights and bias to match.
+
+    `border` (left, right, top, bottom) is already in the bytes that `make` gives; `pad` (height, width) is not.
+    """
+
+    weights: Array
+    half_steps: Array
+    make: Callable[[Tensor], Tensor]
+    border: tuple[int, int, int, int]
+    pad: tuple[int, int]
+
+
+def plain(layer: Layer) -> Feed:
+    """Channels that are never negative are uint8 as they are."""
+    border, pad = borders(layer)
+    return Feed(layer.weights, layer.half_steps(), lambda x: bordered(x.view(torch.uint8), border), border, pad)
+
+
+def split(layer: Layer) -> Feed:
+    """max(x, 0) of all channels, then max(-x, 0) of the signed ones with negated weights.
 
     A weight of -128 negates to 128, one more than int8 holds: its channel is repeated and adds the missing 1.
     """
-    negated = -weights[..., signed].astype(np.int16)
+    signed, channels = layer.signed, layer.weights.shape[3]
+    negated = -layer.weights[..., signed].astype(np.int16)
     rest = np.maximum(negated - 127, 0)
     repeated = np.flatnonzero(rest.any(axis=(0, 1, 2)))
-    parts = (weights, np.minimum(negated, 127), rest[..., repeated])
-    return np.concatenate(parts, axis=3).astype(np.int8), repeated
+    weights = np.concatenate((layer.weights, np.minimum(negated, 127), rest[..., repeated]), axis=3).astype(np.int8)
+    end, indices = channels + negated.shape[3], torch.from_numpy(repeated)
+    border, pad = borders(layer)
+
+    def make(x: Tensor) -> Tensor:
+        out = torch.empty((*x.shape[:3], weights.shape[3]), dtype=torch.int8)
+        for image, target in zip(x, out, strict=True):
+            plus = image.clamp(min=0)
+            minus = (plus - image)[..., signed]  # wraps to -128 for x = -128, which is 128 as uint8
+            target[..., :channels].copy_(plus)
+            target[..., channels:end].copy_(minus)
+            if len(indices):
+                target[..., end:] = minus[..., indices]
+        return bordered(out.view(torch.uint8), border)
+
+    return Feed(weights, layer.half_steps(), make, border, pad)
 
 
-def split(x: Tensor, signed: slice, repeated: Tensor) -> Tensor:
-    """uint8 NHWC channels [max(x, 0), max(-x, 0) of signed channels, repeated channels] of an int8 tensor."""
-    channels, negative = x.shape[3], signed.stop - signed.start
-    out = torch.empty((*x.shape[:3], channels + negative + len(repeated)), dtype=torch.int8)
-    for image, target in zip(x, out, strict=True):
-        plus = image.clamp(min=0)
-        minus = (plus - image)[..., signed]  # wraps to -128 for x = -128, which is 128 as uint8
-        target[..., :channels].copy_(plus)
-        target[..., channels : channels + negative].copy_(minus)
-        if len(repeated):
-            target[..., channels + negative :] = minus[..., repeated]
-    return out.view(torch.uint8)
+def offset_steps(layer: Layer) -> Array:
+    """The bias in half steps that takes 128 * (sum of weights) off again."""
+    return np.asarray(layer.half_steps() - 256 * layer.weights.astype(np.int64).sum(axis=(1, 2, 3)))
 
 
-def symmetric(layer: Layer) -> bool:
-    """True when left equals right and top equals bottom, which is all that torch's operators take."""
+def offset(layer: Layer) -> Feed:
+    """x + 128 of all channels, borders of 128 written out; needs the full range of uint8."""
+    left, right, top, bottom = border = layer.spec.window.pad
+
+    def make(x: Tensor) -> Tensor:
+        n, h, w, c = x.shape
+        out = torch.empty((n, top + h + bottom, left + w + right, c), dtype=torch.int8)
+        if any(border):
+            out.fill_(-128)
+        torch.bitwise_xor(x, -128, out=out[:, top : top + h, left : left + w])
+        return out.view(torch.uint8)
+
+    return Feed(layer.weights, offset_steps(layer), make, border, (0, 0))
+
+
+def borders(layer: Layer) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """The layer's padding, as a border where it is not symmetric, and else as what torch pads: (border, pad)."""
     left, right, top, bottom = layer.spec.window.pad
-    return left == right and top == bottom
+    if left == right and top == bottom:
+        return (0, 0, 0, 0), (top, left)
+    return layer.spec.window.pad, (0, 0)
 
 
-def bordered(x: Tensor, layer: Layer) -> Tensor:
-    """An NHWC tensor with the layer's padding written out where it is not symmetric."""
-    if symmetric(layer):
-        return x
-    left, right, top, bottom = layer.spec.window.pad
-    return torch.nn.functional.pad(x, (0, 0, left, right, top, bottom))
+def bordered(x: Tensor, border: tuple[int, int, int, int]) -> Tensor:
+    """An NHWC tensor with a border of zeros."""
+    left, right, top, bottom = border
+    return torch.nn.functional.pad(x, (0, 0, left, right, top, bottom)) if any(border) else x
 
 
-def int8(layer: Layer) -> Function:
-    """oneDNN's INT8 convolution with rounding, ReLU and saturation in its epilogue."""
-    spec, window, half = layer.spec, layer.spec.window, layer.half_steps()
-    weights, repeat = layer.weights, 1
-    if spec.transposed:
-        weights, repeat = as_pointwise(weights), window.kernel[0] * window.kernel[1]
-    negative = layer.signed.stop > layer.signed.start
-    weights, repeated = split_weights(weights, layer.signed) if negative else (weights, np.empty(0, np.int64))
-    stride = [1, 1] if spec.transposed else [window.stride[1], window.stride[0]]
-    pad = [window.pad[2], window.pad[0]] if symmetric(layer) else [0, 0]
-    dilation = [window.dilation[1], window.dilation[0]]
-    made = weights.shape[0]
+def int8(layer: Layer, inner: Layer, feed: Feed) -> Function:
+    """oneDNN's INT8 convolution with rounding, ReLU and saturation in its epilogue; `inner` is what it computes."""
+    spec, half = inner.spec, feed.half_steps
+    stride, dilation, pad = list(spec.window.stride[::-1]), list(spec.window.dilation[::-1]), list(feed.pad)
+    made = feed.weights.shape[0]
     ones, zeros = torch.ones(made), torch.zeros(made, dtype=torch.int64)
-    bias = torch.from_numpy(np.tile(half / 2 + tie_breaker(spec, half), repeat).astype(np.float32))
-    oihw = torch.from_numpy(weights.transpose(0, 3, 1, 2).copy())
-    left, right, top, bottom = (0, 0, 0, 0) if symmetric(layer) else window.pad  # what `bordered` adds
-    shape = [1, weights.shape[3], layer.height + top + bottom, layer.width + left + right]
+    bias = torch.from_numpy((half / 2 + tie_breaker(spec, half)).astype(np.float32))
+    oihw = torch.from_numpy(feed.weights.transpose(0, 3, 1, 2).copy())
+    left, right, top, bottom = feed.border
+    shape = [1, feed.weights.shape[3], layer.height + top + bottom, layer.width + left + right]
     packed = torch.ops.onednn.qconv_prepack(oihw, ones, 1.0, 0, stride, pad, dilation, 1, shape)
     step = 2.0**spec.shift_cut
     kind, after, limits = torch.int8, "none", []
     if spec.activation.name != "NONE":
         kind, after = torch.uint8, "hardtanh"
         limits = [0.0, step * (127 if spec.activation.name == "RELU" else float(spec.activation.relu6_limit or 0))]
-    indices = torch.from_numpy(repeated)
+    make, whole = feed.make, layer.spec
 
     def run(x: Array, *_: Array) -> Array:
-        given = as_tensor(x)
-        bytes_ = split(given, layer.signed, indices) if negative else given.view(torch.uint8)
         y = torch.ops.onednn.qconv2d_pointwise(
-            bordered(bytes_, layer).permute(0, 3, 1, 2), 1.0, 0, packed, ones, zeros, bias, stride, pad, dilation, 1,
+            make(as_tensor(x)).permute(0, 3, 1, 2), 1.0, 0, packed, ones, zeros, bias, stride, pad, dilation, 1,
             step, 0, kind, after, limits, "",
         )  # fmt: skip
-        return spread(as_array(y), spec) if spec.transposed else as_array(y)
+        return spread(as_array(y), whole) if whole.transposed else as_array(y)
 
     return run
 
@@ -222,11 +264,11 @@ def floating(layer: Layer, dtype: torch.dtype) -> Function:
         order = (3, 0, 1, 2) if spec.depthwise else (0, 3, 1, 2)
     kernel = kernel.permute(order).to(dtype).contiguous(memory_format=torch.channels_last)
     stride, dilation = window.stride[::-1], window.dilation[::-1]
-    pad = (window.pad[2], window.pad[0]) if symmetric(layer) else (0, 0)
+    border, pad = borders(layer)
 
     def total(image: Tensor) -> Tensor:
         if not spec.transposed:
-            x = bordered(image, layer).permute(0, 3, 1, 2).to(dtype)
+            x = bordered(image, border).permute(0, 3, 1, 2).to(dtype)
             return torch.nn.functional.conv2d(x, kernel, bias, stride, pad, dilation, groups)
         x = image.permute(0, 3, 1, 2).to(dtype)
         full = torch.nn.functional.conv_transpose2d(x, kernel, bias, stride, groups=groups)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from runtime.emulator import reference, torch_kernels
+from runtime.emulator import reference, torch_kernels, torch_selftest
 from runtime.emulator.spec import Activation, Concat, Convolution, Eltwise, Pool, Window
-from runtime.emulator.torch_conv import Layer, Path, prepare, split_weights
+from runtime.emulator.torch_conv import Layer, Path, prepare, split
 from xmodel.graph import Array
 
+EXACT = sorted(torch_selftest.verified()[0], key=lambda path: path.value)
 quick = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 ACTIVATIONS = [
     Activation(),
@@ -76,10 +79,21 @@ def layers(draw: Any) -> tuple[Layer, Array]:
 def test_convolution(case: tuple[Layer, Array]) -> None:
     layer, x = case
     wanted = reference.convolution(layer.spec, x, layer.weights, layer.bias)
-    for path in Path:
+    for path in EXACT:
         prepared = prepare(layer, frozenset({path}))
         if prepared is not None:
             np.testing.assert_array_equal(prepared[0](x), wanted, err_msg=str(path))
+
+
+@quick
+@given(case=layers())
+def test_offset_inputs_with_weights_too_small_to_saturate_16_bits(case: tuple[Layer, Array]) -> None:
+    layer, x = replace(case[0], weights=case[0].weights >> 1), case[1]  # 2 * 255 * 64 < 2**15
+    prepared = prepare(layer, frozenset({Path.INT8_FULL}))
+    assume(prepared is not None)
+    assert prepared is not None
+    wanted = reference.convolution(layer.spec, x, layer.weights, layer.bias)
+    np.testing.assert_array_equal(prepared[0](x), wanted)
 
 
 @pytest.mark.parametrize(("made", "kernel"), [(1024, 3), (2048, 3), (4096, 1)])
@@ -94,7 +108,7 @@ def test_deep_sums(made: int, kernel: int, signed: bool) -> None:
         spec = Convolution(Window((kernel, kernel), pad=(pad,) * 4), False, False, (4, 4), 2, cut, Activation())
         layer = Layer(spec, weights, np.array([-128, 127, 5], np.int8), 4, 4, slice(0, made if signed else 0))
         wanted = reference.convolution(spec, x, weights, layer.bias)
-        for path in Path:
+        for path in EXACT:
             prepared = prepare(layer, frozenset({path}))
             if prepared is not None:
                 np.testing.assert_array_equal(prepared[0](x), wanted, err_msg=str(path))
@@ -122,8 +136,11 @@ def test_requantization_of_every_accumulator_that_can_round_or_saturate_differen
 
 def test_a_weight_of_minus_128_on_a_signed_channel_gets_a_second_channel() -> None:
     weights = np.array([-128, 5, -128, 127], np.int8).reshape(1, 1, 1, 4)
-    wide, repeated = split_weights(weights, slice(1, 4))
-    assert wide.reshape(-1).tolist() == [-128, 5, -128, 127, -5, 127, -127, 1] and repeated.tolist() == [1]
+    spec = Convolution(Window((1, 1)), False, False, (1, 1), 0, 3, Activation())
+    feed = split(Layer(spec, weights, None, 1, 1, slice(1, 4)))
+    assert feed.weights.reshape(-1).tolist() == [-128, 5, -128, 127, -5, 127, -127, 1]
+    x = torch.tensor([9, -7, -128, 6], dtype=torch.int8).reshape(1, 1, 1, 4)
+    assert feed.make(x).reshape(-1).tolist() == [9, 0, 0, 6, 7, 128, 0, 128]
 
 
 @quick
