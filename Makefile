@@ -21,6 +21,8 @@ calib   := $(or $(CALIB),$(SAMPLES)/calib)
 crops   := $(or $(CROPS),$(SAMPLES)/unseen)
 labels  := $(or $(LABELS),$(if $(CROPS),,$(SAMPLES)/metadata.json))
 network  = --model "$(MODEL)" $(call option,weights,$(WEIGHTS))
+compare  = $(UNMASK) compare $(network) --quantized "$(OUT)/quantize" --compiled "$(OUT)/compile" \
+           --crops "$(crops)" $(call option,labels,$(labels)) --out "$(OUT)/compare"
 option   = $(if $(2),--$(1) "$(2)")
 
 .DEFAULT_GOAL := all
@@ -28,8 +30,8 @@ option   = $(if $(2),--$(1) "$(2)")
 .PHONY: all help setup fetch samples quantize compile infer compare validate test lint bench clean
 
 all: setup ## The main job (what plain `make` does): every stage in order, then a table and the report
-	@$(MAKE) --no-print-directory quantize compile infer compare
-	@$(UNMASK) summary "$(OUT)"
+	@$(MAKE) --no-print-directory quantize compile infer
+	@$(compare); status=$$?; $(UNMASK) summary "$(OUT)"; exit $$status
 
 help: ## This list
 	@echo "Usage: make [TARGET...] [VARIABLE=value...]"
@@ -84,8 +86,7 @@ infer: setup $(if $(CROPS),,samples) ## Masks, scores and a report from the mode
 	  $(call option,threads,$(THREADS)) $(call option,device,$(DEVICE)) --out "$(OUT)/infer"
 
 compare: setup $(if $(CROPS),,samples) ## Float against quantized and compiled: CROPS, LABELS; MODEL, WEIGHTS as for quantize
-	@$(UNMASK) compare $(network) --quantized "$(OUT)/quantize" --compiled "$(OUT)/compile" --crops "$(crops)" \
-	  $(call option,labels,$(labels)) --out "$(OUT)/compare"
+	@$(compare)
 
 validate: setup ## Is a card there and do its tools answer
 	@$(UNMASK) card check
