@@ -80,14 +80,16 @@ def _half_away(t: Array) -> None:
 def _map(x: Tensor, kernel: Kernel) -> Tensor:
     result = torch.empty_like(x)
     source, target = x.view(-1).numpy(), result.view(-1).numpy()
+    threads = min(torch.get_num_threads(), -(-source.size // _PIECE))
 
-    def work(start: int) -> None:
-        kernel(source[start : start + _PIECE], target[start : start + _PIECE])
+    def work(first: int) -> None:
+        for start in range(first * _PIECE, source.size, threads * _PIECE):
+            kernel(source[start : start + _PIECE], target[start : start + _PIECE])
 
-    if source.size <= _PIECE:
+    if threads == 1:
         work(0)
         return result
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for _ in pool.map(work, range(0, source.size, _PIECE)):
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, range(threads)):
             pass
     return result
