@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader
 from model.batches import Batches, Stage
 from model.checkpoint import write_weights
 from model.faces import FAKE, REAL, Photo, load_photos, select
-from model.heldout import answer, crops, mask_iou, real_auc
+from model.heldout import Crops, answer, crops, mask_iou, real_auc
+from model.threshold import set_thresholds
 from model.uynet import UNet
 from xmodel.artifact import atomic, output_folder, write_json, write_text
 from xmodel.errors import ArtifactError, UsageError
@@ -34,11 +35,12 @@ CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """`steps` batches of `count` crops of `size` pixels a side."""
+    """`steps` batches of `count` crops of `size` pixels a side, or windows that large out of crops of `crop` pixels."""
 
     size: int
     count: int
     steps: int
+    crop: int | None = None
 
     @property
     def work(self) -> int:
@@ -102,7 +104,7 @@ class TrainSettings:
             first += phase.steps
             if step < first:
                 break
-        return Stage(phase.size, phase.count, level, labelled)
+        return Stage(phase.size, phase.crop or phase.size, phase.count, level, labelled)
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up; a half cosine down to a hundredth over the work."""
@@ -126,7 +128,8 @@ def train(settings: TrainSettings) -> Path:
     """Train, or go on where a run in `settings.out` was stopped; returns the path of the weights.
 
     Writes checkpoint.pt (atomic, every `checkpoint_every` steps), metrics.csv, metrics.json and
-    weights.safetensors (the exponential average of the weights), and tells its progress on stderr.
+    weights.safetensors (the exponential average of the weights, its thresholds set on held-out
+    people), and tells its progress on stderr.
     Raises `UsageError` for data without genuine photographs and for a checkpoint of another run.
     """
     output_folder(settings.out)
@@ -137,21 +140,26 @@ def train(settings: TrainSettings) -> Path:
     real, fake = (select(photos, "train", label) for label in (REAL, FAKE))
     if not real:
         raise UsageError(f"Too few genuine photographs in {settings.data}: none falls into the training part.")
-    held_out = [select(photos, "val", label)[: settings.held_out] for label in (REAL, FAKE)]
+    judges = [select(photos, "val", label) for label in (REAL, FAKE)]
+    few = [part[: settings.held_out] for part in judges]
     run = _start(settings, device)
     _say(f"{len(real)} genuine and {len(fake)} labelled fakes to train on; step {run.step} of {settings.steps}")
     log = _wandb(settings) if settings.wandb else None
     while run.step < settings.steps:
         _stretch(run, settings, real, fake, device)
         if run.step % settings.evaluate_every == 0 or run.step == settings.steps:
-            size = settings.stage(run.step - 1, run.labelled).size
-            judged = judge(run.averaged, held_out[0], held_out[1], size)
+            size = settings.stage(run.step - 1, run.labelled).crop
+            judged = judge(run.averaged, few[0], few[1], size)
             run.history[-1].update(judged)
             run.labelled = run.labelled or (judged["self_blend_auc"] >= settings.gate and bool(fake))
             _say("held out: " + "  ".join(f"{key} {value:.4f}" for key, value in judged.items()))
         if log is not None:
             log.log(run.history[-1])
         _save(run, settings)
+    if judges[0]:
+        run.averaged.set_input_size(settings.size)
+        shifts = set_thresholds(run.averaged, *_judged_crops(judges[0], judges[1], settings.size))
+        _say("thresholds: " + "  ".join(f"{key} {value:.4f}" for key, value in shifts.items()))
     write_weights(settings.out / WEIGHTS, run.averaged.state_dict())
     return settings.out / WEIGHTS
 
@@ -236,7 +244,7 @@ def judge(net: UNet, real: list[Photo], fake: list[Photo], size: int) -> dict[st
     self-blends, share of pixels fired on genuine crops; NaN where there is nobody to judge by."""
     net.set_input_size(size)
     net.eval()
-    parts = crops(real, size), crops(real, size, forge=True), crops(fake, size)
+    parts = _judged_crops(real, fake, size)
     genuine, blended, fakes = (answer(net, part.images) for part in parts)
     return {
         "self_blend_auc": real_auc(genuine, blended),
@@ -246,6 +254,11 @@ def judge(net: UNet, real: list[Photo], fake: list[Photo], size: int) -> dict[st
         "real_on_genuine": float(genuine.real.mean()) if real else math.nan,
         "real_on_blended": float(blended.real.mean()) if real else math.nan,
     }
+
+
+def _judged_crops(real: list[Photo], fake: list[Photo], size: int) -> tuple[Crops, Crops, Crops]:
+    """Genuine, self-blended and labelled-fake crops."""
+    return crops(real, size), crops(real, size, forge=True), crops(fake, size)
 
 
 # --- the run's state ----------------------------------------------------------------------------
