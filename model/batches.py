@@ -23,13 +23,12 @@ Sample = tuple[Image, Mask]
 class Stage:
     """What the batches of one stretch of the training are made of.
 
-    `count` windows of `size` pixels a side, cut out of crops of `crop` pixels (equal: whole crops);
-    `difficulty` is that of the hardest self-blends, and crops are changed as a whole the more often
-    the higher it is; `labelled` says whether labelled fakes take part.
+    `count` crops of `size` pixels a side; `difficulty` is that of the hardest self-blends, and crops
+    are changed as a whole the more often the higher it is; `labelled` says whether labelled fakes
+    take part.
     """
 
     size: int
-    crop: int
     count: int
     difficulty: float
     labelled: bool
@@ -75,11 +74,7 @@ class Batches(Dataset[Batch]):
 
     def _pair(self, photo: Photo, rng: np.random.Generator) -> tuple[Sample, Sample]:
         stage = self.stage
-        plain, forged = random_pair(photo, stage.crop, stage.difficulty * float(rng.random()), rng, stage.augmented)
-        if stage.size == stage.crop:
-            return plain, forged
-        window = _window(forged[1], stage.size, rng)
-        return (plain[0][window], plain[1][window]), (forged[0][window], forged[1][window])
+        return random_pair(photo, stage.size, stage.difficulty * float(rng.random()), rng, stage.augmented)
 
 
 def random_pair(
@@ -110,19 +105,3 @@ def resize_mask(mask: Mask, size: int) -> Mask:
     """A {0, 1} mask at another size: 1 where at least half of a pixel was."""
     soft = cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
     return np.asarray(soft >= 0.5, np.uint8)
-
-
-def _window(mask: Mask, size: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """A window of `size` pixels that shows both sides of the seam and a good share of the manipulated pixels."""
-    rows, columns = np.nonzero(mask)
-    least, most = min(0.06 * size * size, 0.6 * len(rows)), 0.8 * size * size
-    for _ in range(10):
-        pick = int(rng.integers(len(rows)))
-        top, left = (
-            int(np.clip(centre - size * rng.uniform(0.1, 0.9), 0, len(mask) - size))
-            for centre in (rows[pick], columns[pick])
-        )
-        window = (slice(top, top + size), slice(left, left + size))
-        if least <= mask[window].sum() <= most:
-            break
-    return window

@@ -35,12 +35,11 @@ CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """`steps` batches of `count` crops of `size` pixels a side, or windows that large out of crops of `crop` pixels."""
+    """`steps` batches of `count` crops of `size` pixels a side."""
 
     size: int
     count: int
     steps: int
-    crop: int | None = None
 
     @property
     def work(self) -> int:
@@ -55,25 +54,26 @@ class TrainSettings:
     `data` and `cache` are those of `model.faces.load_photos`; `out` receives the checkpoint, the
     metrics and the weights. The `phases` show the same face crops in growing resolution: small ones
     are cheap, and what gives a forgery away in them is found in large ones faster than from nothing.
-    The last phase has the size at which the network is used. Self-blends reach full difficulty
-    after the share `hard_at` of the work. Labelled fakes take part from the first evaluation at
-    which self-blends of held-out people are told apart with an AUC of `gate`.
+    The last phase has the size at which the network is used. Self-blends get harder in
+    eight steps, the last after the share `hard_at` of the work (above 1: not within it). Labelled
+    fakes take part from the first evaluation at which self-blends of held-out people are told apart
+    with an AUC of `gate`.
     """
 
     data: Path
     out: Path
     cache: Path | None = None
     width: int = 16
-    phases: tuple[Phase, ...] = (Phase(64, 12, 2200), Phase(128, 12, 600), Phase(224, 6, 750))
-    rate: float = 2e-3
+    phases: tuple[Phase, ...] = (Phase(64, 24, 4000), Phase(112, 16, 500), Phase(224, 8, 250))
+    rate: float = 3e-3
     warm_up: int = 100
-    hard_at: float = 0.5
-    gate: float = 0.85
+    hard_at: float = 1.4
+    gate: float = 0.6
     average: float = 0.998
     seed: int = 1
     checkpoint_every: int = 100
-    evaluate_every: int = 400
-    held_out: int = 24
+    evaluate_every: int = 450
+    held_out: int = 40
     workers: int = 1
     threads: int | None = None
     device: str = "auto"
@@ -104,7 +104,7 @@ class TrainSettings:
             first += phase.steps
             if step < first:
                 break
-        return Stage(phase.size, phase.crop or phase.size, phase.count, level, labelled)
+        return Stage(phase.size, phase.count, level, labelled)
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up; a half cosine down to a hundredth over the work."""
@@ -148,7 +148,7 @@ def train(settings: TrainSettings) -> Path:
     while run.step < settings.steps:
         _stretch(run, settings, real, fake, device)
         if run.step % settings.evaluate_every == 0 or run.step == settings.steps:
-            size = settings.stage(run.step - 1, run.labelled).crop
+            size = settings.stage(run.step - 1, run.labelled).size
             judged = judge(run.averaged, few[0], few[1], size)
             run.history[-1].update(judged)
             run.labelled = run.labelled or (judged["self_blend_auc"] >= settings.gate and bool(fake))

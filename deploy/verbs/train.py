@@ -27,7 +27,7 @@ def train(
     phase: Annotated[
         list[str] | None, typer.Option(help="SIDE:BATCH:STEPS, once a phase, the last at the network's size.")
     ] = None,
-    rate: Annotated[float, typer.Option(min=0, help="Learning rate.")] = 2e-3,
+    rate: Annotated[float, typer.Option(min=0, help="Learning rate.")] = 3e-3,
     seed: Annotated[int, typer.Option(help="Of weights, order and forgeries.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch.")] = None,
@@ -75,4 +75,4 @@ def _phases(texts: Sequence[str]) -> tuple[Phase, ...]:
             return phases
     except (TypeError, ValueError):
         pass
-    raise UsageError(f"These are no training phases: {', '.join(texts)}.", hint="Example: --phase 64:12:2200")
+    raise UsageError(f"These are no training phases: {', '.join(texts)}.", hint="Example: --phase 64:24:4000")

@@ -44,7 +44,7 @@ def tiny(tmp_path: Path) -> TrainSettings:
         out=tmp_path / "out",
         cache=tmp_path / "boxes.json",
         width=2,
-        phases=(Phase(32, 4, 2), Phase(32, 4, 2, 64), Phase(64, 3, 3)),
+        phases=(Phase(32, 4, 4), Phase(64, 3, 3)),
         warm_up=2,
         checkpoint_every=2,
         evaluate_every=3,
@@ -54,7 +54,7 @@ def tiny(tmp_path: Path) -> TrainSettings:
 
 
 def test_batch_depends_on_seed_and_step_alone() -> None:
-    stage = Stage(size=32, crop=64, count=8, difficulty=1.0, labelled=True)
+    stage = Stage(size=32, count=8, difficulty=1.0, labelled=True)
     real, fake = photos(5, REAL), photos(4, FAKE)
     batches = Batches(real, fake, stage, seed=1)
     batches[3]
@@ -67,7 +67,7 @@ def test_batch_depends_on_seed_and_step_alone() -> None:
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize("size", [32, 64])
 def test_what_is_in_a_batch(size: int, labelled: bool) -> None:
-    stage = Stage(size, 64, 8, 0.5, labelled)
+    stage = Stage(size, 8, 0.5, labelled)
     images, masks, labels, has_mask = Batches(photos(5, REAL), photos(4, FAKE), stage, seed=1)[0]
     genuine, blends, fakes = (3, 3, 2) if labelled else (4, 4, 0)
     assert stage.parts == (genuine, blends, fakes)
@@ -82,7 +82,7 @@ def test_what_is_in_a_batch(size: int, labelled: bool) -> None:
 def test_both_kinds_even_in_the_smallest_batches() -> None:
     for count in range(2, 20):
         for labelled in (False, True):
-            genuine, blends, fakes = Stage(32, 32, count, 1.0, labelled).parts
+            genuine, blends, fakes = Stage(32, count, 1.0, labelled).parts
             assert min(genuine, blends) >= 1
             assert genuine + blends + fakes == count
 
