@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from functools import cache
-from math import ceil, log2
 
 import numpy as np
 
+from arch.average import average_factor
 from compile import convolve
 from compile.edit import QUANTIZED, drop_unread, int8_tensor, is_quantized, position, rebuild
 from xmodel.graph import Attr, Graph, Op, attrs
@@ -72,17 +71,6 @@ def average_pool(graph: Graph, fix: Op) -> list[Op] | None:
     if any(pad) and uneven:
         return None
     return [_pool(graph, op, scaled, fix, "AVG")]
-
-
-@cache
-def average_factor(kernel_w: int, kernel_h: int) -> tuple[int, int]:
-    """(N, M) with which the device averages: the sum times N/2**M (spec: DPU integer arithmetic)."""
-    known = {(3, 3): (7, 6), (5, 5): (10, 8), (6, 6): (7, 8), (7, 7): (21, 10), (14, 14): (21, 12)}
-    if (kernel_w, kernel_h) in known:
-        return known[kernel_w, kernel_h]
-    count = kernel_w * kernel_h
-    best = min(range(ceil(log2(count * 128))), key=lambda m: abs(round(2**m / count) / 2**m - 1 / count))
-    return round(2**best / count), best
 
 
 def _pool(graph: Graph, op: Op, named: Op, fix: Op, kind: str) -> Op:

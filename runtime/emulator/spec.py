@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from arch.average import average_factor
 from runtime.emulator.node import MAX_WINDOW, Node, broadcasts, fits, flag
 
 MAX_SHIFT_BIAS = 40
@@ -191,32 +192,6 @@ def convolution(node: Node, rules: Rules) -> Convolution:
     bias = product - node.fix_point(2) if len(node.inputs) == 3 else 0
     node.need(bias <= MAX_SHIFT_BIAS and cut >= MIN_SHIFT_CUT, f"has shift_bias {bias} and shift_cut {cut}")
     return Convolution(frame, depthwise, transposed, (out_h, out_w), bias, cut, act)
-
-
-# Kernel sizes whose averaging factor is fixed in hardware: (factor, shift), 1/area ~ factor / 2^shift.
-_AVERAGE = {(3, 3): (7, 6), (5, 5): (10, 8), (6, 6): (7, 8), (7, 7): (21, 10), (14, 14): (21, 12)}
-
-
-def average_factor(width: int, height: int) -> tuple[int, int]:
-    """(N, M): the DPU multiplies a window's sum by N / 2^M.
-
-    For sizes outside the hardware's table, the first best N / 2^M with M below log2(128 area).
-    """
-    if (width, height) in _AVERAGE:
-        return _AVERAGE[width, height]
-    area = width * height
-    best = (1, 0)
-    error = math.inf
-    for shift in range(math.ceil(math.log2(area * 128))):
-        factor = round_half_away((1 << shift) / area)
-        if abs(factor / (1 << shift) - 1 / area) < error:
-            best, error = (factor, shift), abs(factor / (1 << shift) - 1 / area)
-    return best
-
-
-def round_half_away(value: float) -> int:
-    """C's round() of a value that is not negative."""
-    return math.floor(value + 0.5)
 
 
 def pool(node: Node, rules: Rules) -> Pool:

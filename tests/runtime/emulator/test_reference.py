@@ -7,7 +7,7 @@ import pytest
 
 from runtime.emulator import layout, reference
 from runtime.emulator.rounding import ROUND_MODES, dpu_round, quantize
-from runtime.emulator.spec import Activation, Concat, Convolution, Eltwise, Pool, Window, average_factor
+from runtime.emulator.spec import Activation, Concat, Convolution, Eltwise, Pool, Window
 
 
 def test_dpu_round_takes_halves_up_and_saturates() -> None:
@@ -80,13 +80,6 @@ def test_add_drops_bits_below_a_quarter_of_the_coarsest_input() -> None:
     fine, coarse = np.array([[7]], np.int8), np.array([[1]], np.int8)
     spec = Eltwise(False, (5, 2), 5, Activation())
     assert reference.eltwise(spec, fine, coarse).tolist() == [[14]]  # 7/32 is cut to 6/32, plus 1/4
-
-
-def test_average_factors_of_the_hardware() -> None:
-    sizes = [(1, 1), (2, 2), (3, 3), (5, 5), (6, 6), (7, 7), (14, 14), (10, 10), (3, 5), (8, 8)]
-    assert [average_factor(*size) for size in sizes] == [
-        (1, 0), (1, 2), (7, 6), (10, 8), (7, 8), (21, 10), (21, 12), (41, 12), (17, 8), (1, 6),
-    ]  # fmt: skip
 
 
 def test_average_pool_never_changes_its_divisor_at_the_border() -> None:
