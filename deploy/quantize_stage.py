@@ -41,7 +41,7 @@ class QuantizeJob:
     out: Path
     labels: Path | None = None
     limit: int | None = None
-    batch_size: int = 8
+    batch_size: int = 32
     evaluate: int = 16
 
 
