@@ -34,8 +34,8 @@ def to_grid(x: Tensor, fix_point: int, weights: bool) -> Tensor:
     return _map(x, lambda piece, out: _round(piece, fix_point, out, rounding))
 
 
-def squared_errors(x: Tensor, fix_point: int, weights: bool) -> Tensor:
-    """(x - to_grid(x)) ** 2, elementwise."""
+def squared_errors(x: Tensor, fix_point: int, weights: bool, out: Tensor | None = None) -> Tensor:
+    """(x - to_grid(x)) ** 2, elementwise, into `out` when one is given (fresh memory costs more than the sums)."""
     rounding = _half_away if weights else _rounding(x)
 
     def kernel(piece: Array, out: Array) -> None:
@@ -43,7 +43,7 @@ def squared_errors(x: Tensor, fix_point: int, weights: bool) -> Tensor:
         np.subtract(piece, out, out=out)
         np.multiply(out, out, out=out)
 
-    return _map(x, kernel)
+    return _map(x, kernel, out)
 
 
 def _rounding(x: Tensor) -> Callable[[Array], None]:
@@ -77,8 +77,8 @@ def _half_away(t: Array) -> None:
     np.copysign(magnitude, t, out=t)
 
 
-def _map(x: Tensor, kernel: Kernel) -> Tensor:
-    result = torch.empty_like(x)
+def _map(x: Tensor, kernel: Kernel, out: Tensor | None = None) -> Tensor:
+    result = torch.empty_like(x) if out is None else out
     source, target = x.view(-1).numpy(), result.view(-1).numpy()
     threads = min(torch.get_num_threads(), -(-source.size // _PIECE))
 

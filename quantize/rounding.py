@@ -62,9 +62,10 @@ def search(x: Tensor, *, weights: bool = False) -> int | None:
         return None
     start = first_position(x)
     best, least = start, math.inf
+    squares: Tensor | None = None
     for position in range(start, start + _SCOPE):
         if pieces.usable(x):
-            squares = pieces.squared_errors(x, position, weights)
+            squares = pieces.squared_errors(x, position, weights, squares)
         else:
             squares = (x - to_grid(x, position, weights=weights)) ** 2
         error = float(torch.sum(squares))  # one sum over the tensor: the order of additions decides its last bits

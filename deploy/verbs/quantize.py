@@ -19,7 +19,9 @@ def quantize(
     seed: Seed = None,
     labels: Labels = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/quantize"),
-    batch_size: Annotated[int, typer.Option(min=1, help="Crops a calibration batch; larger ones give steadier positions.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Crops a calibration batch; larger ones give steadier positions.")
+    ] = 32,
     limit: Limit = None,
     evaluate: Annotated[int, typer.Option(min=0, help="Compare float and quantized on so many of the crops.")] = 16,
     json: Json = False,
