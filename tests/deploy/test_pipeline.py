@@ -139,7 +139,7 @@ def test_compiled_is_quantized_and_close_to_float(build: Path) -> None:
 
 def test_the_quantizer_says_what_it_used(build: Path) -> None:
     report = _json(build / "quantize/quant_report.json")
-    assert (report["model"], report["network"], report["images"], report["batches"]) == ("UNet", "tiny", COUNT, 2)
+    assert (report["model"], report["network"], report["images"], report["batches"]) == ("UNet", "tiny", COUNT, 1)
     assert report["comparison"]["forms"]["quantized"]["accuracy"]["labelled"] == COUNT
 
 
