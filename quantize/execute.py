@@ -109,14 +109,15 @@ def forward(
     live: dict[str, Tensor] = {}
     results: dict[str, Tensor] = {}
     for op in graph.ops:
+        args = {arg: [live[n] for n in names] for arg, names in op.inputs.items()}
         if op.name in constants:
             result = constants[op.name]
         elif op.type == "data":
             result = feeds[op.name]
         else:
-            result = _KERNELS[op.type](op, {arg: [live[n] for n in names] for arg, names in op.inputs.items()})
+            result = _KERNELS[op.type](op, args)
         if after is not None and not op.is_const:
-            result = after(op, result, {arg: [live[n] for n in names] for arg, names in op.inputs.items()})
+            result = after(op, result, args)
         live[op.name] = result
         if op.name in wanted:
             results[op.name] = result

@@ -19,7 +19,7 @@ from quantize.clamp import Clamp, clamp_positions
 from quantize.equalize import equalize
 from quantize.execute import check_executable
 from quantize.export import bias_corrections, quant_info, quantized_graph
-from quantize.fold import drop_unused, fold_batch_norm
+from quantize.fold import fold_batch_norm
 from quantize.plan import plan
 from xmodel import file
 from xmodel.artifact import write_bytes, write_json
@@ -68,7 +68,7 @@ def float_graph(
         if example is None:
             raise UsageError("A module is captured with an example input.")
         source = export_program(source, torch.from_numpy(np.ascontiguousarray(example, np.float32)))
-    graph = check(drop_unused(fold_batch_norm(capture(source, name))))
+    graph = check(fold_batch_norm(capture(source, name)))
     check_executable(graph)
     if len(graph.inputs) != 1:
         raise UsageError(f"{name!r} has {len(graph.inputs)} inputs; one image input is expected.")
