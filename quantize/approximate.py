@@ -1,4 +1,4 @@
-"""The DPU's fixed-point average: the factor by which its result differs from a true mean."""
+"""The DPU's own constants: by what its averages and hard sigmoids differ from true ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ def average_scale(width: int, height: int) -> float:
     return width * height * factor * 2.0**-shift
 
 
-def approximate_averages(graph: Graph) -> Graph:
-    """Mark every average pool with the DPU's `__scale`, which execution and export apply."""
+def approximate(graph: Graph) -> Graph:
+    """Mark what the DPU computes by other constants than the float network.
+
+    Average pools get `__scale`; hard-sigmoid and hard-swish get `__approximate` (1/6 is 2731 / 16384, and the gate of
+    a hard-swish is an 8-bit number at position 7). Execution and export apply the marks.
+    """
 
     def rule(op: Op) -> Op | None:
+        if op.type in ("hard-sigmoid", "hard-swish"):
+            return op.with_attrs(__approximate=True)
         if op.type != "avgpool2d":
             return None
         width, height = op.get("kernel")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xmodel.definitions import definitions
 from xmodel.errors import UsageError
 from xmodel.graph import Array, Graph, Op, Tensor, attrs, const
 
@@ -46,6 +47,8 @@ class Builder:
     model: str
     ops: list[Op] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
+    by_name: dict[str, Op] = field(default_factory=dict)
+    parts: dict[str, tuple[Value | None, ...]] = field(default_factory=dict)  # nodes with several results
     parameters: dict[str, tuple[str, torch.Tensor]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -120,16 +123,27 @@ class Builder:
         type_: str,
         kind: str,
         inputs: dict[str, tuple[str, ...]],
+        shape: tuple[int, ...],
+        /,
         flat: tuple[int, int, int] | None = None,
+        dims: tuple[int, ...] | None = None,
         **values: Any,
-    ) -> None:
-        """Append an op of XIR type `type_`; `kind` is the vendor's node type used in quant_info keys."""
-        shape = self.shape_of(node)
+    ) -> Value:
+        """Append an op of XIR type `type_` whose result has the torch shape `shape`; returns that result.
+
+        `kind` is the vendor's node type used in quant_info keys, "" for an op that is no node of its graph.
+        `dims` is the XIR shape where that is not the NHWC of `shape`.
+        """
         name = self.op_name(node, scope)
         bound = {arg: names for arg, names in inputs.items() if names}
-        meta = {"__kind": kind, **({"__source": source} if source else {})}
-        self.ops.append(Op(name, type_, bound, attrs(**values, **meta), Tensor(name, nhwc(shape))))
-        self.values[node.name] = Value(name, shape, flat)
+        meta = {**({"__kind": kind} if kind else {}), **({"__source": source} if source else {})}
+        placed = dims or nhwc(shape)
+        if type_ not in definitions():  # libxir learns a type that it does not know from these two
+            values |= {"shape": list(placed), "data_type": "FLOAT32"}
+        op = Op(name, type_, bound, attrs(**values, **meta), Tensor(name, placed))
+        self.ops.append(op)
+        self.by_name[name] = op
+        return Value(name, shape, flat)
 
     def finish(self, outputs: list[torch.fx.Node]) -> Graph:
         """The graph, with its outputs in the order the network returns them."""

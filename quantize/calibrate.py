@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from quantize import rounding
-from quantize.execute import Args, convolve, forward, parameters
+from quantize.execute import forward, parameters
 from quantize.fold import CONVOLUTIONS
+from quantize.kernels import Args, convolve
 from quantize.plan import Plan
 from xmodel.errors import UsageError
 from xmodel.graph import Graph, Op

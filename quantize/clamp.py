@@ -30,6 +30,15 @@ def clamp_positions(graph: Graph, plan: Plan, positions: Mapping[str, int]) -> t
             fixed = plan.fixed_by.get(op.name)
             if fixed is not None and graph.op(fixed).type != "concat":
                 state.copy_input(op, "nearest resizing keeps its input's position")
+        elif op.type == "hard-sigmoid":
+            state.bound(state.input_fix(op), 0, None, "the input of a hard-sigmoid has position 0 or more")
+            state.bound(plan.fixed_by.get(op.name), 7, None, "a hard-sigmoid's result has position 7 or more")
+        elif op.type == "hard-swish":
+            source = state.input_fix(op)
+            state.bound(source, 0, None, "the input of a hard-swish has position 0 or more")
+            if source is not None and source in state.positions:
+                highest = state.positions[source] + 7
+                state.bound(plan.fixed_by.get(op.name), None, highest, "a hard-swish is at most 7 bits finer")
         elif op.type in WEIGHTED:
             state.limit_shifts(op)
     return state.positions, tuple(state.clamps)
@@ -55,6 +64,13 @@ class _State:
         source, own = self.input_fix(op), self.plan.fixed_by.get(op.name)
         if source in self.positions and own in self.positions and source is not None and own is not None:
             self.move(own, self.positions[source], reason)
+
+    def bound(self, name: str | None, low: int | None, high: int | None, reason: str) -> None:
+        """Keep a position within limits that the DPU's arithmetic sets."""
+        if name is None or name not in self.positions:
+            return
+        before = self.positions[name]
+        self.move(name, min(max(before, before if low is None else low), before if high is None else high), reason)
 
     def limit_shifts(self, op: Op) -> None:
         """shift_cut = w + i - o in [0, 16]; shift_bias = w + i - b in [min(0, shift_cut - 16), 16]."""

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quantize.fold import CONVOLUTIONS, with_data
+from quantize.fold import CONVOLUTIONS, per_output, with_data
 from xmodel.graph import Array, Graph, Op
 
 # Scaling a channel by s > 0 commutes with these.
-_PASS_THROUGH = frozenset({"relu", "maxpool2d", "avgpool2d"})
+_PASS_THROUGH = frozenset({"relu", "maxpool2d", "avgpool2d", "nndct_adaptive_avg_pool2d"})
 
 
 def equalize(graph: Graph) -> Graph:
@@ -28,7 +28,7 @@ def equalize(graph: Graph) -> Graph:
         w0, w1 = weights(first, "weights"), weights(second, "weights")
         bias = weights(first, "bias") if "bias" in first.inputs else None
         scale = pair_scale(_rows(first, w0), bias, _columns(second, w1))
-        data[first.inputs["weights"][0]] = w0 / (scale if "depthwise" in first.type else scale.reshape(-1, 1, 1, 1))
+        data[first.inputs["weights"][0]] = w0 / per_output(first, w0, scale)
         if bias is not None:
             data[first.inputs["bias"][0]] = bias / scale
         data[second.inputs["weights"][0]] = w1 * _per_input(second, w1, scale)
@@ -49,20 +49,25 @@ def pairs(graph: Graph) -> Iterator[tuple[Op, Op]]:
 
 def _rows(op: Op, weights: Array) -> Array:
     """(output channels, the rest)."""
-    moved = np.moveaxis(weights, -1, 0) if "depthwise" in op.type else weights
-    return moved.reshape(moved.shape[0], -1)
+    if "depthwise" in op.type:
+        return weights.transpose(0, 3, 1, 2).reshape(weights.shape[0] * weights.shape[-1], -1)
+    return weights.reshape(weights.shape[0], -1)
 
 
 def _columns(op: Op, weights: Array) -> Array:
-    """(input channels, the rest): the last axis of OHWI and of [1, kh, kw, C]; a group sees only its own channels."""
-    groups = 1 if "depthwise" in op.type else int(op.get("group", 1))
+    """(input channels, the rest): the last axis of OHWI; a group sees only its own channels, a channel its own."""
+    if "depthwise" in op.type:
+        return _rows(op, weights).reshape(weights.shape[-1], -1)
+    groups = int(op.get("group", 1))
     split = weights.reshape(groups, -1, weights.shape[-1])
     return split.transpose(0, 2, 1).reshape(groups * weights.shape[-1], -1)
 
 
 def _per_input(op: Op, weights: Array, scale: Array) -> Array:
     """`scale` (input channels,) in a shape that multiplies `weights`."""
-    groups = 1 if "depthwise" in op.type else int(op.get("group", 1))
+    if "depthwise" in op.type:
+        return per_output(op, weights, np.repeat(scale, weights.shape[0]))
+    groups = int(op.get("group", 1))
     if groups == 1:
         return scale
     return np.repeat(scale.reshape(groups, -1), weights.shape[0] // groups, axis=0)[:, None, None, :]

@@ -11,15 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from quantize.kernels import KERNELS, Args
 from quantize.rounding import to_grid
 from xmodel.errors import UsageError
 from xmodel.graph import Array, Graph, Op
 
-Args = Mapping[str, list[Tensor]]
 After = Callable[[Op, Tensor, Args], Tensor]
-Kernel = Callable[[Op, Args], Tensor]
 
 
 def to_torch(array: Array) -> Tensor:
@@ -53,6 +51,8 @@ def _torch_layout(graph: Graph, constant: Op) -> Tensor:
         if reader.type != "fix":
             break
         name = reader.name
+    if reader.type.endswith("convolution_mode"):
+        return torch.from_numpy(array)  # kept in torch's order
     is_weights = name in reader.inputs.get("weights", ()) or (
         reader.type == "matmul" and reader.inputs["input"][1:] == (name,)
     )
@@ -62,7 +62,7 @@ def _torch_layout(graph: Graph, constant: Op) -> Tensor:
     elif reader.type == "conv2d":
         array = array.transpose(0, 3, 1, 2)
     elif reader.type == "depthwise-conv2d":
-        array = array.transpose(3, 0, 1, 2)
+        array = array.transpose(0, 3, 1, 2).reshape(-1, 1, *array.shape[1:3])
     elif reader.type == "transposed-conv2d" or reader.type == "transposed-depthwise-conv2d":
         array = array.transpose(3, 0, 1, 2)[:, :, ::-1, ::-1]
     elif reader.type == "matmul":
@@ -115,7 +115,7 @@ def forward(
         elif op.type == "data":
             result = feeds[op.name]
         else:
-            result = _KERNELS[op.type](op, args)
+            result = KERNELS[op.type](op, args)
         if after is not None and not op.is_const:
             result = after(op, result, args)
         live[op.name] = result
@@ -131,122 +131,8 @@ def forward(
 def check_executable(graph: Graph) -> None:
     """Raise `UsageError` naming the first op that has no kernel here."""
     for op in graph.ops:
-        if op.type not in _KERNELS and not op.is_const and op.type not in ("data", "stack"):
+        if op.type not in KERNELS and not op.is_const and op.type not in ("data", "stack"):
             raise UsageError(f"Op {op.name!r} of type {op.type!r} cannot be executed in float.")
-
-
-def convolve(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The convolution-like or matmul `op` applied to `x` with the given parameters in torch layout."""
-    if op.type == "matmul":
-        return F.linear(x, weight, bias)
-    stride, dilation = _hw(op, "stride"), _hw(op, "dilation")
-    left, right, top, bottom = op.get("pad")
-    groups = int(op.get("group", 1)) if "depthwise" not in op.type else weight.shape[0]
-    if op.type.startswith("transposed"):
-        return F.conv_transpose2d(x, weight, bias, stride, (top, left), 0, groups, dilation)
-    if (left, top) != (right, bottom):
-        x, left, top = F.pad(x, (left, right, top, bottom)), 0, 0
-    return F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
-
-
-def _hw(op: Op, name: str) -> tuple[int, int]:
-    width, height = op.get(name)
-    return (height, width)
-
-
-def _conv(op: Op, args: Args) -> Tensor:
-    return convolve(op, args["input"][0], args["weights"][0], args["bias"][0] if "bias" in args else None)
-
-
-def _matmul(op: Op, args: Args) -> Tensor:
-    x, weight = args["input"]
-    return F.linear(x, weight, args["bias"][0] if "bias" in args else None)
-
-
-def _max_pool(op: Op, args: Args) -> Tensor:
-    left, right, top, bottom = op.get("pad")
-    x = args["input"][0]
-    if (left, top) != (right, bottom):
-        x, left, top = F.pad(x, (left, right, top, bottom), value=float("-inf")), 0, 0
-    ceil = op.get("pad_mode") == "CEIL"
-    return F.max_pool2d(x, _hw(op, "kernel"), _hw(op, "stride"), (top, left), ceil_mode=ceil)
-
-
-def _avg_pool(op: Op, args: Args) -> Tensor:
-    left, _, top, _ = op.get("pad")
-    ceil, include = op.get("pad_mode") == "CEIL", bool(op.get("count_include_pad", True))
-    mean = F.avg_pool2d(args["input"][0], _hw(op, "kernel"), _hw(op, "stride"), (top, left), ceil, include)
-    return mean * float(op.get("__scale", 1.0))  # the DPU's approximation, where a pass asked for it
-
-
-def _reshape(op: Op, args: Args) -> Tensor:
-    return args["input"][0].flatten(1)
-
-
-def _resize(op: Op, args: Args) -> Tensor:
-    _, height, width, _ = op.output.shape
-    if op.get("mode") == "NEAREST":
-        return F.interpolate(args["input"][0], (height, width), mode="nearest")
-    align = bool(op.get("align_corners"))
-    return F.interpolate(args["input"][0], (height, width), mode="bilinear", align_corners=align)
-
-
-def _scale(op: Op, args: Args) -> Tensor:
-    shape = (1, -1, 1, 1) if args["input"][0].ndim == 4 else (1, -1)
-    return args["input"][0] * args["scale"][0].reshape(shape) + args["bias"][0].reshape(shape)
-
-
-def _batch_norm(op: Op, args: Args) -> Tensor:
-    mean, var, gamma, beta = (args[name][0] for name in ("moving_mean", "moving_var", "gamma", "beta"))
-    return F.batch_norm(args["input"][0], mean, var, gamma, beta, False, 0.0, float(op.get("epsilon")))
-
-
-def _concat(op: Op, args: Args) -> Tensor:
-    axis = int(op.get("axis"))
-    return torch.cat(args["input"], {0: 0, 1: 2, 2: 3, 3: 1}[axis] if args["input"][0].ndim == 4 else axis)
-
-
-def _fix(op: Op, args: Args) -> Tensor:
-    return to_grid(args["input"][0], int(op.get("fix_point")))
-
-
-def _softmax(op: Op, args: Args) -> Tensor:
-    return torch.softmax(args["input"][0], 1)
-
-
-def _one(function: Callable[[Tensor], Tensor]) -> Kernel:
-    return lambda op, args: function(args["input"][0])
-
-
-def _two(function: Callable[[Tensor, Tensor], Tensor]) -> Kernel:
-    return lambda op, args: function(*args["input"])
-
-
-_KERNELS: dict[str, Kernel] = {
-    "conv2d": _conv,
-    "depthwise-conv2d": _conv,
-    "transposed-conv2d": _conv,
-    "transposed-depthwise-conv2d": _conv,
-    "matmul": _matmul,
-    "batchnorm": _batch_norm,
-    "scale": _scale,
-    "relu": _one(torch.relu),
-    "relu6": _one(F.relu6),
-    "leaky-relu": lambda op, args: F.leaky_relu(args["input"][0], float(op.get("alpha"))),
-    "sigmoid": _one(torch.sigmoid),
-    "tanh": _one(torch.tanh),
-    "softmax": _softmax,
-    "maxpool2d": _max_pool,
-    "avgpool2d": _avg_pool,
-    "add": _two(torch.add),
-    "sub": _two(torch.sub),
-    "mul": _two(torch.mul),
-    "concat": _concat,
-    "reshape": _reshape,
-    "resize": _resize,
-    "fix": _fix,
-    "stack": lambda op, args: torch.stack(args["input"]),
-}
 
 
 class Executor:

@@ -11,11 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from quantize import rounding
+from quantize.expand import CONST_TYPE, Layout, expand, merge_pads, stored_const
 from quantize.plan import Plan, keys
-from xmodel.graph import Array, Graph, Op, attrs, const
+from xmodel.graph import Array, Graph, Op, attrs
 from xmodel.graph import Tensor as XTensor
-
-_CONST_TYPE = "float32"  # the vendor's spelling in constants; its data ops say FLOAT32
 
 
 def fix_attrs(fix_point: int) -> dict[str, Any]:
@@ -33,16 +32,19 @@ def quantized_graph(graph: Graph, plan: Plan, positions: Mapping[str, int], corr
     key = keys(graph)
     constants: list[Op] = []
     body: list[Op] = []
+    layout = Layout(graph, fixed)
     for op in graph.ops:
-        bound = replace(op, inputs={arg: tuple(fixed.get(n, n) for n in names) for arg, names in op.inputs.items()})
         if op.is_const:
             constants.extend(_constant(op, positions.get(op.name), biases.get(op.name)))
             continue
-        body.extend(_expand(bound.with_attrs(__key=key[op.name])))
+        marked = op.with_attrs(__key=key[op.name]) if op.name in key else op
+        before, bound, after = layout.place(marked)
+        body.extend((*before, *expand(bound)))
         if op.name in plan.activations:
-            body.append(_fix(op, positions[op.name]))
-    returned = [fixed.get(name, name) for name in graph.get("return_ops", ())]
-    return graph.with_ops([*constants, *body]).with_attrs(return_ops=returned)
+            body.append(_fix(bound, positions[op.name]))
+        body.extend(after)
+    returned = [layout.names.get(name, name) for name in graph.get("return_ops", ())]
+    return merge_pads(graph.with_ops([*constants, *body]).with_attrs(return_ops=returned))
 
 
 def _fix(op: Op, position: int) -> Op:
@@ -52,16 +54,12 @@ def _fix(op: Op, position: int) -> Op:
 
 def _constant(op: Op, position: int | None, correction: Array | None) -> list[Op]:
     if position is None:
-        return [op.with_attrs(data_type=_CONST_TYPE)]
+        return [op.with_attrs(data_type=CONST_TYPE)]
     array = op.array() if correction is None else op.array() - correction
     grid = _on_grid(array, position)
     kept = {name: attr for name, attr in op.attrs.items() if name.startswith("__")}
-    stored = _stored(op.name, grid)
+    stored = stored_const(op.name, grid)
     return [replace(stored, attrs={**stored.attrs, **kept}), _fix(op, position)]
-
-
-def _stored(name: str, array: Array) -> Op:
-    return const(name, array).with_attrs(data_type=_CONST_TYPE)
 
 
 def _on_grid(array: Array, position: int) -> Array:
@@ -69,29 +67,6 @@ def _on_grid(array: Array, position: int) -> Array:
 
     tensor = torch.from_numpy(np.array(array, np.float32))
     return np.asarray(rounding.to_grid(tensor, position, weights=True).numpy())
-
-
-def _expand(op: Op) -> list[Op]:
-    """Ops that the vendor writes as several: average pools and reshapes."""
-    if op.type == "avgpool2d":
-        pool, factor = f"{op.name}_i0", f"{op.name}_i1"
-        meta = {name: attr for name, attr in op.attrs.items() if name in ("__key", "__source", "__kind")}
-        plain = {name: attr for name, attr in op.attrs.items() if not name.startswith("__")}
-        scale = float(op.get("__scale", 1.0))
-        return [
-            replace(op, name=pool, attrs=plain, output=replace(op.output, name=pool)),
-            _stored(factor, np.array([scale], np.float32)),
-            Op(op.name, "mul", {"input": (pool, factor)}, meta, op.output),
-        ]
-    if op.type == "reshape":
-        sizes = [f"{op.name}_shape_attr_{i}_" for i in range(len(op.output.shape))]
-        stack = f"{op.name}_shape_i0"
-        parts = [_stored(n, np.array([d], np.float32)) for n, d in zip(sizes, op.output.shape, strict=True)]
-        info = attrs(shape_info=list(op.output.shape))
-        tensor = XTensor(stack, (len(sizes), 1), attrs=info)
-        stacked = Op(stack, "stack", {"input": tuple(sizes)}, attrs(axis=0), tensor)
-        return [*parts, stacked, replace(op.with_attrs(shape=[0]), inputs={**op.inputs, "shape": (stack,)})]
-    return [op]
 
 
 def quant_info(graph: Graph, plan: Plan, positions: Mapping[str, int], bias_corrected: bool, version: str) -> Any:
@@ -108,7 +83,8 @@ def quant_info(graph: Graph, plan: Plan, positions: Mapping[str, int], bias_corr
             key[op.name]: [[8, positions[op.name]]]
             for op in graph.ops
             if op.name in plan.activations or (op.name in plan.parameters and op.get("__kind") == "const")
-        },
+        }
+        | {key[op.name]: [[8, None]] for op in graph.ops if op.get("__unquantized")},
         "input": {},
         "fast_finetuned": False,
         "bias_corrected": bias_corrected,

@@ -6,35 +6,39 @@ from dataclasses import replace
 
 import numpy as np
 
+from quantize.tidy import drop_unused
 from xmodel.graph import Array, Graph, Op, attrs, const
 
 CONVOLUTIONS = frozenset({"conv2d", "depthwise-conv2d", "transposed-conv2d", "transposed-depthwise-conv2d"})
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
-    """Fold every `batchnorm` whose input is a convolution read by nothing else; turn the others into `scale`.
+    """Fold every `batchnorm` whose input is a convolution, or a channel concat of convolutions, read by nothing else.
 
-    float32 arithmetic as the vendor's: s = gamma / sqrt(var + eps); W *= s per output channel;
-    b = b * s + (beta - mean * s), a bias being created where there was none.
+    The others become `scale`. float32 arithmetic as the vendor's: s = gamma / sqrt(var + eps); W *= s per output
+    channel; b = b * s + (beta - mean * s), a bias being created where there was none.
     """
     replaced: dict[str, Op] = {}
     removed: dict[str, str] = {}
     added: dict[str, list[Op]] = {}
     for norm in (op for op in graph.ops if op.type == "batchnorm"):
         scale, offset = _affine(graph, norm)
-        conv = graph.op(norm.inputs["input"][0])
-        if conv.type in CONVOLUTIONS and len(graph.fanout[conv.name]) == 1:
+        convolutions = _folds_into(graph, norm)
+        for conv, start in convolutions:
+            part = slice(start, start + conv.output.shape[-1])
             weights = graph.op(conv.inputs["weights"][0])
-            replaced[weights.name] = with_data(weights, _scale_weights(conv, weights.array(), scale))
+            folded = weights.array() * per_output(conv, weights.array(), scale[part])
+            replaced[weights.name] = with_data(weights, folded)
             if "bias" in conv.inputs:
                 bias = graph.op(conv.inputs["bias"][0])
-                replaced[bias.name] = with_data(bias, bias.array() * scale + offset)
+                replaced[bias.name] = with_data(bias, bias.array() * scale[part] + offset[part])
             else:
-                bias = _bias_const(weights, offset)
+                bias = _bias_const(weights, offset[part])
                 added.setdefault(weights.name, []).append(bias)
-                folded = replace(conv, inputs={**conv.inputs, "bias": (bias.name,)})
-                replaced[conv.name] = folded.with_attrs(bias_term=True)
-            removed[norm.name] = conv.name
+                biased = replace(conv, inputs={**conv.inputs, "bias": (bias.name,)})
+                replaced[conv.name] = biased.with_attrs(bias_term=True)
+        if convolutions:
+            removed[norm.name] = norm.inputs["input"][0]
         else:
             gamma, beta = graph.op(norm.inputs["gamma"][0]), graph.op(norm.inputs["beta"][0])
             replaced[gamma.name], replaced[beta.name] = with_data(gamma, scale), with_data(beta, offset)
@@ -53,6 +57,26 @@ def fold_batch_norm(graph: Graph) -> Graph:
     return drop_unused(graph.with_ops(ops).with_attrs(return_ops=returned))
 
 
+def _folds_into(graph: Graph, norm: Op) -> list[tuple[Op, int]]:
+    """The convolutions that take `norm`'s factors, each with the first channel that is its own; empty when none can."""
+    source = graph.op(norm.inputs["input"][0])
+    if len(graph.fanout[source.name]) != 1 or source.name in graph.get("return_ops", ()):
+        return []
+    parts = [source]
+    if source.type == "concat" and int(source.get("axis")) == 3:
+        parts = [graph.op(name) for name in source.inputs["input"]]
+    if any(op.type not in CONVOLUTIONS or not _read_once(graph, op) for op in parts):
+        return []
+    starts = np.cumsum([0, *(op.output.shape[-1] for op in parts)])
+    return [(op, int(start)) for op, start in zip(parts, starts[:-1], strict=True)]
+
+
+def _read_once(graph: Graph, op: Op) -> bool:
+    readers = graph.fanout[op.name]
+    once = len(readers) == 1 and readers[0].input_names.count(op.name) == 1
+    return once and op.name not in graph.get("return_ops", ())
+
+
 def _affine(graph: Graph, norm: Op) -> tuple[Array, Array]:
     gamma, beta, mean, var = (
         graph.op(norm.inputs[arg][0]).array() for arg in ("gamma", "beta", "moving_mean", "moving_var")
@@ -61,9 +85,14 @@ def _affine(graph: Graph, norm: Op) -> tuple[Array, Array]:
     return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
 
 
-def _scale_weights(conv: Op, weights: Array, scale: Array) -> Array:
-    """Per output channel: axis 0 of OHWI, the last axis of a depthwise [1, kh, kw, C]."""
-    return weights * (scale if "depthwise" in conv.type else scale.reshape(-1, 1, 1, 1))
+def per_output(conv: Op, weights: Array, factors: Array) -> Array:
+    """`factors` (output channels,) in a shape that multiplies `weights`.
+
+    Axis 0 of OHWI; of a depthwise [multiplier, kh, kw, C], output channel m * C + c is [m, :, :, c].
+    """
+    if "depthwise" in conv.type:
+        return factors.reshape(weights.shape[0], 1, 1, weights.shape[-1])
+    return factors.reshape(-1, 1, 1, 1)
 
 
 def with_data(op: Op, array: Array) -> Op:
@@ -76,12 +105,3 @@ def _bias_const(weights: Op, offset: Array) -> Op:
     target = str(weights.get("__param")).removesuffix("weight") + "bias"
     name = weights.name.removesuffix("weight") + "bias"
     return const(name, offset).with_attrs(__param=target)
-
-
-def drop_unused(graph: Graph) -> Graph:
-    """Remove ops that no output depends on; inputs stay."""
-    needed: set[str] = {op.name for op in graph.outputs} | {op.name for op in graph.inputs}
-    for op in reversed(graph.ops):
-        if op.name in needed:
-            needed.update(op.input_names)
-    return graph.with_ops(op for op in graph.ops if op.name in needed)

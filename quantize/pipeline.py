@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from quantize.approximate import approximate_averages
+from quantize.approximate import approximate
 from quantize.calibrate import Calibrator
 from quantize.capture import capture, export_program
 from quantize.clamp import Clamp, clamp_positions
@@ -21,6 +21,7 @@ from quantize.execute import check_executable
 from quantize.export import bias_corrections, quant_info, quantized_graph
 from quantize.fold import fold_batch_norm
 from quantize.plan import plan
+from quantize.tidy import join_reshapes
 from xmodel import file
 from xmodel.artifact import write_bytes, write_json
 from xmodel.check import check
@@ -68,7 +69,7 @@ def float_graph(
         if example is None:
             raise UsageError("A module is captured with an example input.")
         source = export_program(source, torch.from_numpy(np.ascontiguousarray(example, np.float32)))
-    graph = check(fold_batch_norm(capture(source, name)))
+    graph = check(fold_batch_norm(join_reshapes(capture(source, name))))
     check_executable(graph)
     if len(graph.inputs) != 1:
         raise UsageError(f"{name!r} has {len(graph.inputs)} inputs; one image input is expected.")
@@ -85,7 +86,7 @@ def quantize_graph(
     """
     settings = settings or Settings()
     equal = check(equalize(graph)) if settings.equalize else graph
-    prepared = approximate_averages(equal)
+    prepared = approximate(equal)
     placed = plan(prepared)
     calibrator = Calibrator(prepared, placed, settings.bias_correction, settings.device)
     shape = graph.inputs[0].output.shape

@@ -12,12 +12,20 @@ from xmodel.graph import Graph, Op
 _QUANTIZABLE = frozenset({
     "data", "conv2d", "depthwise-conv2d", "transposed-conv2d", "transposed-depthwise-conv2d", "matmul",
     "add", "sub", "mul", "div", "concat", "maxpool2d", "avgpool2d", "resize", "pad", "scale", "softmax",
-    "hard-sigmoid", "hard-swish",
+    "hard-sigmoid", "hard-swish", "gelu", "reduction_max", "reduction_sum",
+    "nndct_group_norm", "nndct_instance_norm", "nndct_mish", "nndct_prelu", "nndct_sqrt",
 })  # fmt: skip
 # Glued to their parent when they are its only reader: one fix for the group, at its last member.
-_GLUED = frozenset({"relu", "relu6", "leaky-relu", "reshape", "pixel-shuffle", "strided_slice", "transpose"})
+_GLUED = frozenset({
+    "relu", "relu6", "leaky-relu", "nndct_hardtanh", "reshape", "pixel-shuffle", "strided_slice", "transpose",
+})  # fmt: skip
 # They move values without changing them: no fix of their own, the one before them holds.
 _MEMORY = frozenset({"reshape", "pixel-shuffle", "strided_slice"})
+
+
+def only_moves(op: Op) -> bool:
+    """Whether `op` hands values on under their producer's fix; so does a transpose between layouts."""
+    return op.type in _MEMORY or (op.type == "transpose" and op.get("__kind") is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +58,14 @@ def plan(graph: Graph) -> Plan:
         if op.type in _QUANTIZABLE and op.type != "data":
             for name in op.input_names:
                 producer = _source(graph, graph.op(name))
-                if not producer.is_const and producer.name not in fixed_by:
+                if not producer.is_const and producer.name not in fixed_by and not producer.get("__unquantized"):
                     reader = _only_reader(graph, producer)
                     owner = reader.name if reader is not None and reader.type == "concat" else producer.name
                     fixed_by[producer.name] = owner
                     if owner == producer.name:
                         activations.add(owner)
     for op in graph.ops:
-        if op.name not in fixed_by and op.type in _MEMORY:
+        if op.name not in fixed_by and only_moves(op):
             source = _source(graph, op)
             if source.name in fixed_by:
                 fixed_by[op.name] = fixed_by[source.name]
@@ -76,7 +84,7 @@ def _group_end(graph: Graph, op: Op) -> Op:
     while (reader := _only_reader(graph, end)) is not None and reader.type in _GLUED:
         end = reader
         chain.append(end)
-    while end.type in _MEMORY and end is not op:
+    while only_moves(end) and end is not op:
         chain.pop()
         end = chain[-1]
     return end
@@ -84,13 +92,23 @@ def _group_end(graph: Graph, op: Op) -> Op:
 
 def _source(graph: Graph, op: Op) -> Op:
     """The op whose values `op` hands on."""
-    while op.type in _MEMORY:
+    while only_moves(op):
         op = graph.op(op.inputs["input"][0])
     return op
 
 
 def keys(graph: Graph) -> Mapping[str, str]:
-    """The vendor's node key of every op: `Model::nndct_<type>_<index>`, constants counted first."""
+    """The vendor's node key of every op: `Model::nndct_<type>_<index>`, constants counted first.
+
+    Its float ops are `Model::aten_<type>_<index>`. `__skip` counts nodes of its graph that have no op here.
+    """
     nodes = [op for op in graph.ops if op.get("__kind") == "const"]
     nodes += [op for op in graph.ops if op.get("__kind") not in (None, "const")]
-    return {op.name: f"{graph.name}::nndct_{op.get('__kind')}_{index}" for index, op in enumerate(nodes)}
+    found: dict[str, str] = {}
+    index = 0
+    for op in nodes:
+        index += int(op.get("__skip", 0))
+        kind = str(op.get("__kind"))
+        found[op.name] = f"{graph.name}::{kind if kind.startswith('aten_') else f'nndct_{kind}'}_{index}"
+        index += 1
+    return found

@@ -95,7 +95,14 @@ def test_training_mode_is_refused() -> None:
         float_graph(small().train(), "Small", images(1))
 
 
-def test_output_padding_is_refused_with_the_way_out() -> None:
+def test_output_padding_is_a_smaller_pad_at_the_far_sides() -> None:
     module = nn.ConvTranspose2d(3, 4, 3, 2, 1, output_padding=1).eval()
-    with pytest.raises(UsageError, match=r"output_padding \(1, 1\) has no DPU form.*k2 s2"):
+    graph = float_graph(module, "Up", images(1))
+    up = next(op for op in graph.ops if op.type == "transposed-conv2d")
+    assert up.get("pad") == (1, 0, 1, 0) and up.output.shape == (1, 32, 32, 4)
+
+
+def test_output_padding_beyond_the_padding_is_refused_with_the_way_out() -> None:
+    module = nn.ConvTranspose2d(3, 4, 3, 2, 0, output_padding=1).eval()
+    with pytest.raises(UsageError, match=r"output_padding \(1, 1\) beyond the padding \(0, 0\).*k2 s2"):
         float_graph(module, "Up", images(1))
