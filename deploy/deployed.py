@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compile.decode.parameters import with_parameters
 from deploy.roles import Roles, real, roles
 from runtime.preprocess import decode, to_int8
 from xmodel import file
@@ -51,8 +52,8 @@ class Deployed:
 
     @staticmethod
     def load(path: Path, kernels: Kernels = "auto") -> Deployed:
-        """Read a compiled file. Raises `UsageError` or `ArtifactError`."""
-        graph = file.read(path)
+        """Read a compiled file: ours, or the vendor's for the VCK5000. Raises `UsageError` or `ArtifactError`."""
+        graph = with_parameters(file.read(path))
         spec, found = Preprocessing.load(graph), roles(graph)
         fix_point = graph.inputs[0].output.fix_point
         if len(graph.inputs) != 1 or fix_point is None:

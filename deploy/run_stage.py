@@ -12,9 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compile.decode.parameters import with_parameters
 from xmodel import artifact, file
 from xmodel.errors import ArtifactError, UsageError
 from xmodel.graph import Graph, Tensor
+from xmodel.part import part
 
 LISTING = "tensors.json"
 Layout = Literal["nhwc", "nchw"]
@@ -24,7 +26,8 @@ Layout = Literal["nhwc", "nchw"]
 class RunJob:
     """Run `model` on `inputs`, each `x.npy` or `NAME=x.npy` (int8 as quantized, or float32), into `out`.
 
-    `layout` is that of 4-D inputs and outputs; `dump` writes every intermediate tensor as well.
+    `layout` is that of 4-D inputs and outputs; `dump` writes every intermediate tensor as well. `subgraph` names the
+    one subgraph of a compiled file to run, on its own inputs.
     """
 
     model: Path
@@ -33,6 +36,7 @@ class RunJob:
     dump: bool = False
     kernels: Literal["auto", "torch", "reference"] = "auto"
     layout: Layout = "nhwc"
+    subgraph: str | None = None
 
 
 def run_model(job: RunJob) -> list[dict[str, Any]]:
@@ -43,6 +47,7 @@ def run_model(job: RunJob) -> list[dict[str, Any]]:
     from runtime.emulator.program import Program
 
     graph = file.read(job.model)
+    graph = with_parameters(graph if job.subgraph is None else part(graph, job.subgraph))
     program = Program(graph, kernels=job.kernels)
     feeds = _feeds(job.inputs, graph, job.layout)
     artifact.output_folder(job.out)

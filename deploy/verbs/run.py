@@ -18,6 +18,7 @@ def run(
     dump: Annotated[bool, typer.Option("--dump", help="Write every intermediate tensor as well.")] = False,
     kernels: Annotated[Literal["auto", "torch", "reference"], typer.Option(help="The emulator's kernels.")] = "auto",
     layout: Annotated[Literal["nhwc", "nchw"], typer.Option(help="Of 4-D inputs and outputs.")] = "nhwc",
+    subgraph: Annotated[str | None, typer.Option(help="Run only this subgraph of a compiled file.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,7 +31,7 @@ def run(
     from deploy.run_stage import RunJob, run_model
 
     output = Output.of(context, json, quiet)
-    listing = run_model(RunJob(model, tuple(input_), out, dump, kernels, layout))
+    listing = run_model(RunJob(model, tuple(input_), out, dump, kernels, layout, subgraph))
     table = Table("tensor", "shape", "type", "fix point", "file")
     for item in listing:
         shape = "x".join(map(str, item["shape"]))

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.compile.decode import vendor
 from tests.deploy.tiny import COUNT, NETWORK, data, exit_code, files, register
+from tests.shared import SHARED, needs_shared
+from xmodel import file
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,6 +108,43 @@ def test_the_number_of_threads_changes_nothing(threads: int, build: Path, tmp_pa
     assert exit_code("infer", build / "compile", *crops, "--out", tmp_path, "--threads", threads, "-q") == 0
     for name in ("segmentation_output_array.npy", "classification_output_array.npy", "predictions.csv"):
         assert (tmp_path / name).read_bytes() == (build / "infer" / name).read_bytes()
+
+
+def test_a_file_as_the_vendors_compiler_leaves_it_is_judged_the_same(build: Path, tmp_path: Path) -> None:
+    packed = vendor.vendor(file.read(build / "compile/UNet.xmodel"))
+    assert not any(op.get("data") for op in packed.ops if op.type == "const-fix")
+    file.write(tmp_path / "UNet.xmodel", packed)
+    crops = ["--crops", build / "crops", "--labels", build / "metadata.json"]
+    assert exit_code("infer", tmp_path / "UNet.xmodel", *crops, "--out", tmp_path / "infer", "-q") == 0
+    for name in ("segmentation_output_array.npy", "classification_output_array.npy", "predictions.csv"):
+        assert (tmp_path / "infer" / name).read_bytes() == (build / "infer" / name).read_bytes()
+
+
+@needs_shared
+def test_run_one_subgraph_of_a_vendor_compiled_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    goldens = SHARED / "goldens"
+    model = goldens / "xmodels/v25_vck50008pe_tf2_custom_op.xmodel"
+    with np.load(goldens / "simulator/models/tf2cnn_8pe_sub1_set0.npz") as recorded:
+        np.save(tmp_path / "x.npy", recorded["in0"])
+        wanted = recorded["out0"]
+    run = ["run", model, "--input", tmp_path / "x.npy", "--out", tmp_path / "out"]
+    assert exit_code(*run, "--subgraph", "subgraph_quant_dense(TransferMatMulToConv2d)", "--json") == 0
+    (tensor,) = json.loads(capsys.readouterr().out)["tensors"]
+    assert tensor["name"] == "quant_dense_sigmoid_sigmoid_fix" and tensor["fix_point"] == 7
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / tensor["file"]), wanted)
+    assert exit_code(*run) == 4
+    assert "Op 'custom_layer' has type 'Mylayer', which the emulator does not know" in capsys.readouterr().err
+    assert exit_code(*run, "--subgraph", "dense") == 2
+    assert "has no subgraph 'dense'" in capsys.readouterr().err
+
+
+@needs_shared
+def test_a_file_for_another_dpu_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = SHARED / "goldens/xmodels/v30_zcu102_zcu104_kv260_tf2_custom_op.xmodel"
+    assert exit_code("run", model, "--input", "x.npy", "--out", tmp_path) == 4
+    told = capsys.readouterr().err
+    assert "It is compiled for DPUCZDX8G_ISA1_B4096, the layout of whose parameters is not known" in told
+    assert "DPU subgraph 'subgraph_quant_conv2d'" in told
 
 
 def test_the_reports_agree_with_the_predictions(build: Path) -> None:
