@@ -20,6 +20,7 @@ _PREPARE: tuple[Pass, ...] = (
     fold.fold_parameters,
     fold.densify_groups,
     fold.fold_shapes,
+    normalize.activate_before_concat,
     normalize.settle_relu6,
     normalize.fix_concat_inputs,
     normalize.hoist_fixes,

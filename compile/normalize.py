@@ -53,6 +53,30 @@ def settle_relu6(graph: Graph) -> Graph:
     return rebuild(graph, ops)
 
 
+def activate_before_concat(graph: Graph) -> Graph:
+    """concat > relu becomes relu > concat: the same values, and each convolution before the concat takes its own."""
+    moved: dict[str, Op] = {}  # concat -> the relu behind it
+    for op in graph.ops:
+        readers = graph.fanout[op.name]
+        alone = len(readers) == 1 and readers[0].type == "relu" and op.name not in graph.get("return_ops", ())
+        if op.type == "concat" and alone and all(graph.fanout[name] == (op,) for name in op.input_names):
+            moved[op.name] = readers[0]
+    ops: list[Op] = []
+    after = {relu.name: name for name, relu in moved.items()}
+    for op in graph.ops:
+        if op.name in moved:
+            relu = moved[op.name]
+            names: dict[str, str] = {}
+            for name in dict.fromkeys(op.input_names):
+                own = replace(relu, name=free_name(graph, f"{name}_relu"), inputs={"input": (name,)})
+                ops.append(replace(own, output=replace(graph.op(name).output, name=own.name)))
+                names[name] = own.name
+            ops.append(redirect(op, names))
+        elif op.name not in after:
+            ops.append(op)
+    return rebuild(graph, ops, after) if moved else graph
+
+
 def fix_concat_inputs(graph: Graph) -> Graph:
     """A concat input without a fix of its own takes the concat's position: the quantizer left it out for that."""
     wanted: dict[str, int] = {}

@@ -6,6 +6,7 @@ rounded once, so values on a power-of-two grid come out exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -63,13 +64,20 @@ def softmax(node: Node) -> Function:
     return run
 
 
-def gelu(x: Array) -> Array:
-    """x * Phi(x), with the error function taken from the standard library once per distinct value."""
-    from math import erf
+def gelu(node: Node) -> Function:
+    """x * Phi(x), or its approximation by tanh; computed once per distinct value."""
+    by_tanh = str(node.op.get("approximate", "none")).strip("'") == "tanh"
 
-    values, where = np.unique(x, return_inverse=True)
-    phi = np.array([0.5 * (1 + erf(v / 2**0.5)) for v in values.astype(np.float64).tolist()])
-    return np.asarray(values * phi, np.float32)[where.reshape(x.shape)]
+    def run(x: Array) -> Array:
+        values, where = np.unique(x, return_inverse=True)
+        wide = values.astype(np.float64)
+        if by_tanh:
+            inner = np.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3))
+        else:
+            inner = np.array([math.erf(v / math.sqrt(2)) for v in wide.tolist()])
+        return np.asarray(wide * (0.5 * (1 + inner)), np.float32)[where.reshape(x.shape)]
+
+    return run
 
 
 def leaky_relu(node: Node) -> Function:
@@ -352,7 +360,7 @@ MAKERS: dict[str, Maker] = {
     "elu": elu,
     "sigmoid": _float32(sigmoid),
     "tanh": _float32(np.tanh),
-    "gelu": _float32(gelu),
+    "gelu": gelu,
     "swish": _float32(lambda x: x * sigmoid(x)),
     "hard-tanh": _float32(lambda x: np.clip(x, np.float32(-1), np.float32(1))),
     "hard-sigmoid": _float32(lambda x: np.clip(x + np.float32(3), 0, 6) / np.float32(6)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from runtime.emulator import float_ops, reference, spec
+from runtime.emulator import custom_ops, float_ops, reference, spec
 from runtime.emulator.node import Node
 from runtime.emulator.spec import Concat, Convolution, Eltwise, HardSigmoid, Pool, Resize, Rules
 from xmodel.errors import ArtifactError
@@ -16,6 +16,8 @@ Spec = Concat | Convolution | Eltwise | HardSigmoid | Pool | Resize
 
 # XIR names arguments; a file may list them in any order. This is the order in which functions take them.
 _ARGUMENTS = ("input", "weights", "gamma", "beta", "moving_mean", "moving_var", "scale", "shape", "size", "bias")
+
+_MAKERS = {**float_ops.MAKERS, **custom_ops.MAKERS}
 
 _SPECS: dict[str, Callable[[Node, Rules], Spec]] = {
     "conv2d-fix": spec.convolution,
@@ -64,6 +66,10 @@ _OPERANDS: dict[str, tuple[int, int | None]] = {
     "downsample-fix": (1, 2),
     "resize": (1, 2),
     "reshape": (1, 2),
+    "nndct_prelu": (2, 2),
+    "nndct_group_norm": (1, 3),
+    "nndct_instance_norm": (1, 3),
+    "aten::_convolution_mode": (2, 3),
     **dict.fromkeys(("add", "sub", "mul", "div", "max", "min", "concat", "stack"), (1, None)),
 }
 
@@ -73,7 +79,7 @@ def node(graph: Graph, op: Op) -> tuple[Node, tuple[str, ...]]:
 
     Raises `ArtifactError` for an op type that the emulator does not know, or a wrong number of inputs.
     """
-    if op.type not in _SPECS and op.type not in float_ops.MAKERS and op.type not in _OPERANDS:
+    if op.type not in _SPECS and op.type not in _MAKERS and op.type not in _OPERANDS:
         raise ArtifactError(
             f"Op {op.name!r} has type {op.type!r}, which the emulator does not know.",
             where=graph.name,
@@ -97,6 +103,6 @@ def parse(item: Node, rules: Rules) -> Spec | None:
 def function(item: Node, parsed: Spec | None) -> Function:
     """The reference function of an op that computes: its arguments are the operands' arrays."""
     if parsed is None:
-        return float_ops.MAKERS[item.op.type](item)
+        return _MAKERS[item.op.type](item)
     chosen = _FUNCTIONS[type(parsed)]
     return lambda *arrays: chosen(parsed, *arrays)

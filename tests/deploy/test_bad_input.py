@@ -313,7 +313,7 @@ def _interrupt_after(monkeypatch: pytest.MonkeyPatch, place: str, calls: int) ->
     ("verb", "place", "calls"),
     [
         ("quantize", "deploy.batches.decode", 3),
-        ("quantize", "quantize.execute.convolve", 30),
+        ("quantize", "quantize.kernels.convolve", 30),
         ("quantize", "deploy.quantize_stage.noise", 1),
         ("compile", "compile.pipeline.partition", 1),
         ("compile", "xmodel.file.write", 1),
