@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +24,18 @@ class Reader:
     spec: Preprocessing
     failures: dict[Crop, str] = field(default_factory=dict)
 
-    def batches(self, size: int) -> Iterator[tuple[list[Crop], NDArray[np.uint8]]]:
-        """Batches of at most `size` readable crops, in order: (crops, uint8 (n, height, width, 3))."""
-        taken: list[Crop] = []
-        images: list[NDArray[np.uint8]] = []
-        for crop, image in self._decoded():
-            taken.append(crop)
-            images.append(image)
-            if len(images) == size:
-                yield taken, np.stack(images)
-                taken, images = [], []
-        if images:
-            yield taken, np.stack(images)
+    def batches(self, size: int | Iterable[int]) -> Iterator[tuple[list[Crop], NDArray[np.uint8]]]:
+        """Batches of at most `size` readable crops, in order: (crops, uint8 (n, height, width, 3)).
+
+        A list of sizes is used one after the other; the last batch is what is left.
+        """
+        sizes = repeat(size) if isinstance(size, int) else iter(size)
+        decoded = self._decoded()
+        for wanted in sizes:
+            chunk = list(islice(decoded, wanted))
+            if not chunk:
+                return
+            yield [crop for crop, _ in chunk], np.stack([image for _, image in chunk])
 
     def _decoded(self) -> Iterator[tuple[Crop, NDArray[np.uint8]]]:
         for crop in self.crops:

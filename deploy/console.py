@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, alone, on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables; warnings and errors stay.")]
 
+_SLOW = 3600.0  # seconds that a step may take and still tell the time left: a batch of a large network takes minutes
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -56,8 +58,11 @@ class Output:
                     console.print(item)
 
     @contextmanager
-    def progress(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A bar with the time left on stderr, where that is a terminal; yields `advance(count)`."""
+    def progress(self, title: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """A bar with the time left on stderr, where that is a terminal; yields `advance(count)`.
+
+        What an earlier run has `done` does not count for the time left.
+        """
         console = _console(stderr=True)
         if self.quiet or not console.is_terminal:
             yield _ignore
@@ -66,9 +71,16 @@ class Output:
 
         text = TextColumn("{task.description}", markup=False)
         with Progress(
-            text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+            text,
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            speed_estimate_period=_SLOW,
         ) as bar:
-            task = bar.add_task(printable(title), total=total)
+            task = bar.add_task(printable(title), total=total, completed=done)
+            bar.advance(task, 0)  # the time left is known from the first step on
             yield lambda count: bar.advance(task, count)
 
 

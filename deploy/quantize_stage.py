@@ -1,132 +1,220 @@
-"""Stage `quantize`: a float network and calibration crops become `<Name>_int.xmodel` and a report."""
+"""Stage `quantize`: a float network and calibration images become `<Name>_int.xmodel` and a report."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from deploy.batches import Reader, to_nchw
+from deploy.calibration import Calibration, ImageFolder
 from deploy.compare import compare
 from deploy.console import Output
-from deploy.crops import Crop, digest, find_masks, list_crops, read_labels
-from deploy.detectors import FloatNetwork, float_detector, graph_detector
+from deploy.crops import Crop, find_masks, read_labels
+from deploy.detectors import Detector, float_detector, graph_detector
+from deploy.fidelity import fidelity, read_class_labels
 from deploy.files import existing, float_file
-from deploy.judge import Judge, nothing_readable
+from deploy.judge import Judge
 from deploy.report import provenance, write_html
+from deploy.roles import roles
+from deploy.sources import Registered, Source
 from xmodel import artifact
-from xmodel.graph import Graph
+from xmodel.errors import ArtifactError, UsageError
+from xmodel.graph import Array, Graph
 from xmodel.preprocess import Preprocessing
 
+if TYPE_CHECKING:
+    from quantize.pipeline import Quantized, Settings
+
 REPORT, PAGE = "quant_report.json", "quant_report.html"
-FEW = 100  # crops; below this the most frequent fix position of a tensor is a matter of chance
-LAYER_CROPS = 4  # crops over which the SQNR is taken: every layer's tensors of two networks, one crop at a time
+STATE = "calibration_state.json"  # of a calibration that was stopped; gone when the stage is done
+FEW = 100  # images; below this the most frequent fix position of a tensor is a matter of chance
+LAYER_CROPS = 4  # images over which the SQNR is taken: every layer's tensors of two networks, one image at a time
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeJob:
-    """Quantize `network`, calibrated on at most `limit` crops of `calib` in batches of `batch_size`, into `out`.
+    """Quantize the network of `source`, calibrated on `calibration`, into `out`.
 
-    Afterwards float and quantized run on `evaluate` of these crops, evenly spread, and the report compares them.
+    Afterwards float and quantized run on `evaluate` of these images, evenly spread, and the report compares them.
+    `labels` is a DFDC `metadata.json` (folders of crops) or a `.npy` of class indices; `notes` go to the report.
     """
 
-    network: FloatNetwork
-    calib: Path
+    source: Source
+    calibration: Calibration
     out: Path
+    settings: Settings
     labels: Path | None = None
-    limit: int | None = None
-    batch_size: int = 32
     evaluate: int = 16
+    notes: tuple[str, ...] = ()
 
 
 def quantize_stage(job: QuantizeJob, out: Output) -> tuple[dict[str, Any], bool]:
     """Run the stage unless it is up to date: the content of quant_report.json, and whether it ran."""
-    crops = list_crops(job.calib, job.limit)
-    if len(crops) < FEW:
-        out.warn(f"{len(crops)} calibration images are few: 100 to 1000 give steadier fix positions.")
-    labels = existing(job.labels, "label file")
-    inputs = {"calib": digest(crops), **job.network.inputs()}
-    inputs |= {"labels": artifact.sha256(labels)} if labels else {}
-    arguments = {
-        "model": job.network.model,
-        "seed": job.network.seed,
-        "batch_size": job.batch_size,
-        "evaluate": job.evaluate,
-    }
-    wanted = artifact.record("quantize", inputs, arguments)
-    judge = Judge(read_labels(labels) if labels else None, find_masks(None, job.calib, out))
-    ran = artifact.run_stage(job.out, wanted, lambda: _work(job, crops, judge, wanted, out))
+    if job.calibration.count < FEW:
+        out.warn(f"{job.calibration.count} calibration images are few: 100 to 1000 give steadier fix positions.")
+    truth = _truth(job, out)
+    wanted = _record(job)
+    ran = artifact.run_stage(job.out, wanted, lambda: _work(job, truth, wanted, out))
     return artifact.read_json(job.out / REPORT), ran
 
 
-def _work(job: QuantizeJob, crops: tuple[Crop, ...], judge: Judge, wanted: dict[str, Any], out: Output) -> list[str]:
-    from model import registry
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """What is known of the images: `judge` for the crops of a detector, `classes` by index for other networks."""
+
+    judge: Judge
+    classes: Sequence[int | None] | None
+
+
+def _truth(job: QuantizeJob, out: Output) -> _Truth:
+    labels, images = existing(job.labels, "label file"), job.calibration
+    if labels is not None and labels.suffix.lower() == ".npy":
+        return _Truth(Judge(), read_class_labels(labels, images.count))
+    if not isinstance(images, ImageFolder):
+        if labels is not None:
+            raise UsageError(
+                "The images of a .npy file have no names to find labels by.",
+                where=str(labels),
+                hint="Give class indices, one an image, as a .npy file.",
+            )
+        return _Truth(Judge(), None)
+    found = read_labels(labels) if labels else None
+    judge = Judge(found, find_masks(None, images.crops[0].path.parent, out))
+    return _Truth(judge, [found.of(crop) for crop in images.crops] if found else None)
+
+
+def _record(job: QuantizeJob) -> dict[str, Any]:
+    inputs = {"calib": job.calibration.digest(), **job.source.inputs()}
+    inputs |= {"labels": artifact.sha256(job.labels)} if job.labels else {}
+    arguments = {
+        **job.source.arguments(),
+        "batch_size": _split(job.calibration.sizes),
+        "evaluate": job.evaluate,
+        **asdict(job.settings),
+        "notes": list(job.notes),
+    }
+    return artifact.record("quantize", inputs, arguments)
+
+
+def _split(sizes: int | Sequence[int]) -> int | str:
+    return sizes if isinstance(sizes, int) else ",".join(map(str, sizes))
+
+
+def _work(job: QuantizeJob, truth: _Truth, wanted: dict[str, Any], out: Output) -> list[str]:
     from quantize import pipeline
     from xmodel import file
 
     start = time.perf_counter()
-    name = registry.find(job.network.model).class_name
-    out.note(f"Quantizing {job.network.model}, calibrated on {len(crops)} images …")
-    module, spec = job.network.load()
-    graph = pipeline.float_graph(module, name, np.zeros((1, 3, spec.height, spec.width), np.float32), spec)
-    reader = Reader(crops, spec)
-    with out.progress("calibrating", len(crops)) as advance:
-        quantized = pipeline.quantize_graph(graph, _calibration(job, reader, advance))
+    out.note(f"Quantizing {job.source.title}, calibrated on {job.calibration.count} images …")
+    graph = job.source.graph()
+    quantized = _calibrate(job, graph, wanted, out)
     files = pipeline.export(quantized, job.out)
     kept = float_file(job.out / files[0]).name
     file.write(job.out / kept, quantized.float_graph)
     calibrated = time.perf_counter() - start
-    report: dict[str, Any] = {
-        "model": name,
-        "network": job.network.model,
-        "xmodel": str(job.out / files[0]),
-        "images": quantized.images,
-        "batches": quantized.batches,
-        "calibration_seconds": calibrated,
-        "clamps": [asdict(clamp) for clamp in quantized.clamps],
-        "notes": list(quantized.notes),
-        "unreadable": [{"file": c.name, "reason": r} for c, r in reader.failures.items()],
-    }
-    readable = [c for c in crops if c not in reader.failures]
-    report["layers"] = noise(quantized.graph, quantized.float_graph, readable)
-    report["comparison"] = _evaluate(job, quantized.graph, readable, judge, out)
+    report = {**_head(job, quantized, files[0]), "calibration_seconds": calibrated}
+    report["layers"] = noise(quantized.graph, quantized.float_graph, _nhwc(job.calibration, graph, LAYER_CROPS))
+    report["comparison"], report["fidelity"] = _evaluate(job, graph, quantized.graph, truth, out)
     report["seconds"] = time.perf_counter() - start
     artifact.write_json(job.out / REPORT, report)
     rows = provenance(wanted)
     write_html(job.out / PAGE, "quantize.html.j2", r=report, provenance=rows, record=wanted, layer_crops=LAYER_CROPS)
+    (job.out / STATE).unlink(missing_ok=True)
     return [*files, kept, REPORT, PAGE]
 
 
-def _calibration(job: QuantizeJob, reader: Reader, advance: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:
-    for taken, images in reader.batches(job.batch_size):
-        yield to_nchw(images, reader.spec)
-        advance(len(taken))
-    if len(reader.failures) == len(reader.crops):
-        raise nothing_readable(reader.failures)
+def _calibrate(job: QuantizeJob, graph: Graph, wanted: dict[str, Any], out: Output) -> Quantized:
+    """Quantize `graph`, going on where an earlier run with the same inputs and settings was stopped."""
+    from quantize import pipeline
+    from quantize.resume import Checkpoint
+
+    key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    checkpoint = Checkpoint(job.out / STATE, key)
+    if checkpoint.ignored:
+        out.note(f"{job.out / STATE} is not used: {checkpoint.ignored}. Calibration starts anew.")
+    if checkpoint.batches:
+        out.note(f"Going on after {checkpoint.images} images, which an earlier run has done.")
+    seen = done = checkpoint.images
+    try:
+        with out.progress("calibrating", job.calibration.count, done) as advance:
+
+            def progress(images: int) -> None:
+                nonlocal seen
+                advance(max(0, images - seen))
+                seen = max(seen, images)
+
+            return pipeline.quantize_graph(graph, job.calibration.batches(graph), job.settings, progress, checkpoint)
+    except KeyboardInterrupt:
+        if seen:
+            out.warn(
+                f"Calibration stopped after {seen} of {job.calibration.count} images; they need not be done again."
+            )
+        raise
+
+
+def _head(job: QuantizeJob, quantized: Quantized, name: str) -> dict[str, Any]:
+    return {
+        "model": quantized.graph.name,
+        "network": job.source.title,
+        "xmodel": str(job.out / name),
+        "images": quantized.images,
+        "batches": quantized.batches,
+        "settings": asdict(job.settings),
+        "clamps": [asdict(clamp) for clamp in quantized.clamps],
+        "notes": [*job.notes, *quantized.notes],
+        "unreadable": [{"file": name, "reason": reason} for name, reason in job.calibration.failures.items()],
+    }
+
+
+def _nhwc(images: Calibration, graph: Graph, count: int) -> Iterable[Array]:
+    """A few images as the graph's executor takes them, one at a time."""
+    return (image.transpose(0, 2, 3, 1) if image.ndim == 4 else image for _, image in images.sample(graph, count))
 
 
 def _evaluate(
-    job: QuantizeJob, quantized: Graph, crops: Sequence[Crop], judge: Judge, out: Output
-) -> dict[str, Any] | None:
+    job: QuantizeJob, graph: Graph, quantized: Graph, truth: _Truth, out: Output
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """(comparison of a detector's verdicts, comparison of any other network's outputs), None for what is not there."""
     if not job.evaluate:
-        return None
-    spread = crops[:: max(1, -(-len(crops) // job.evaluate))]
-    return compare([float_detector(job.network), graph_detector(quantized)], spread, judge, out).data()
+        return None, None
+    if isinstance(job.calibration, ImageFolder) and _is_detector(graph):
+        readable = job.calibration.readable
+        spread = readable[:: max(1, -(-len(readable) // job.evaluate))]
+        return compare([_float_form(job, graph), graph_detector(quantized)], spread, truth.judge, out).data(), None
+    return None, fidelity(graph, quantized, job.calibration.sample(graph, job.evaluate), truth.classes)
 
 
-def noise(quantized: Graph, float_graph: Graph, crops: Sequence[Crop]) -> list[dict[str, Any]]:
-    """Per quantized tensor, over the first `LAYER_CROPS` crops: fix point, SQNR in dB (None: no noise or no
+def _is_detector(graph: Graph) -> bool:
+    try:
+        roles(graph)
+    except ArtifactError:
+        return False
+    return True
+
+
+def _float_form(job: QuantizeJob, graph: Graph) -> Detector:
+    if isinstance(job.source, Registered):
+        return float_detector(job.source.network)
+    return replace(graph_detector(graph), name="float", title=f"float32 ({job.source.title})")
+
+
+def crop_images(quantized: Graph, crops: Sequence[Crop]) -> Iterable[Array]:
+    """The first `LAYER_CROPS` crops as NHWC float32 batches of one, prepared as the graph says."""
+    reader = Reader(crops[:LAYER_CROPS], Preprocessing.load(quantized))
+    return (to_nchw(batch, reader.spec).transpose(0, 2, 3, 1) for _, batch in reader.batches(1))
+
+
+def noise(quantized: Graph, float_graph: Graph, images: Iterable[Array]) -> list[dict[str, Any]]:
+    """Per quantized tensor, over NHWC float32 `images`: fix point, SQNR in dB (None: no noise or no
     signal), share of the int8 range in use, share of saturated values."""
     from quantize.analyze import analyze
 
-    reader = Reader(crops[:LAYER_CROPS], Preprocessing.load(quantized))
-    images = (to_nchw(batch, reader.spec).transpose(0, 2, 3, 1) for _, batch in reader.batches(1))
     return [
         {
             "name": layer.name,

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.decode.parameters import with_parameters
+from deploy.arrays import load_array
 from xmodel import artifact, file
-from xmodel.errors import ArtifactError, UsageError
+from xmodel.errors import UsageError
 from xmodel.graph import Graph, Tensor
 from xmodel.part import part
 
@@ -67,21 +68,9 @@ def _feeds(inputs: Sequence[str], graph: Graph, layout: Layout) -> Mapping[str, 
             if position >= len(names):
                 raise UsageError(f"Graph {graph.name!r} has {len(names)} inputs; {len(inputs)} were given.")
             name = names[position]
-        array = _load(Path(path))
+        array = load_array(Path(path))
         feeds[name] = array.transpose(0, 2, 3, 1) if layout == "nchw" and array.ndim == 4 else array
     return feeds
-
-
-def _load(path: Path) -> NDArray[Any]:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise UsageError(f"Cannot read this array: {error.strerror or error}.", where=str(path)) from error
-    except (ValueError, EOFError, OverflowError, SyntaxError, MemoryError) as error:
-        raise ArtifactError(f"This is not a readable .npy array: {error}", where=str(path)) from error
-    if not isinstance(array, np.ndarray):
-        raise ArtifactError("This is an .npz archive; a single .npy array is needed.", where=str(path))
-    return array
 
 
 def _write(job: RunJob, index: int, tensor: Tensor, array: NDArray[Any]) -> dict[str, Any]:

@@ -52,6 +52,23 @@ def agreement(pairs: Mapping[str, Mapping[str, float]]) -> Table:
     return table
 
 
+def fidelity(found: Mapping[str, Any]) -> Table:
+    """How the quantized outputs differ from the float ones."""
+    table = Table(f"output, over {found['images']} images", "SQNR", "largest error")
+    for item in found["outputs"]:
+        sqnr = "–" if item["sqnr"] is None else f"{number(item['sqnr'], 1)} dB"
+        table.add_row(_tail(item["name"]), sqnr, f"{item['max_error']:.4g}")
+    return table
+
+
+def top1_line(top1: Mapping[str, Any]) -> str:
+    """The share of right classes before and after."""
+    return (
+        f"Top-1 accuracy {percent(top1['float'], 2)} in float, {percent(top1['quantized'], 2)} quantized "
+        f"({top1['images']} images, same class on {percent(top1['same'])})"
+    )
+
+
 def _tail(name: str, length: int = 44) -> str:
     return name if len(name) <= length else "…" + name[1 - length :]
 

@@ -128,7 +128,7 @@ def _check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], pat
     raise ArtifactError(
         f"These weights are not of this network: keys are {' and '.join(parts)}.",
         where=str(path),
-        hint=_width_hint(expected, found) or "The keys must be those of U-YNet's published checkpoint.",
+        hint=_width_hint(expected, found) or _keys_hint(expected),
     )
 
 
@@ -151,6 +151,12 @@ def _check_tensor(
         raise ArtifactError(f"Weight {key!r} holds values that are not finite in float32.", where=str(path))
     if key.endswith("running_var") and (have < 0).any():
         raise ArtifactError(f"Weight {key!r}, a variance, holds negative values.", where=str(path))
+
+
+def _keys_hint(expected: Mapping[str, Tensor]) -> str:
+    if _FIRST in expected:
+        return "The keys must be those of U-YNet's published checkpoint."
+    return "The keys must be those of the network's state_dict()."
 
 
 def _width_hint(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

@@ -76,7 +76,7 @@ class Calibrator:
         self.constants: dict[str, Tensor] = dict(self.float_constants)
         for name in self.plan.parameters:
             tensor = self.float_constants[name]
-            found = rounding.search(tensor, weights=True)
+            found = rounding.search(tensor.cpu(), weights=True)  # one order of summation on every device
             if found is None:
                 raise UsageError(f"Parameter {name!r} holds NaN or infinity.", hint="Check the weights file.")
             self.positions[name] = found
@@ -110,7 +110,7 @@ class Calibrator:
             return x
         history = self.history.setdefault(op.name, [])
         history.append(found)
-        self.positions[op.name] = _mode(history)
+        self.positions[op.name] = most_frequent(history)
         return rounding.to_grid(x, self.positions[op.name])
 
     def _float_output(self, op: Op, args: Args) -> Tensor:
@@ -137,7 +137,7 @@ class Calibrator:
         }
 
 
-def _mode(history: Iterable[int]) -> int:
+def most_frequent(history: Iterable[int]) -> int:
     """The most frequent position; the smallest of equals."""
     counts = Counter(history)
     most = max(counts.values())

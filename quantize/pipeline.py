@@ -1,9 +1,18 @@
-"""The quantizer end to end: module or program → float graph → calibrated int8 graph → files."""
+"""The quantizer end to end: module or program → float graph → calibrated int8 graph → files.
+
+    graph = float_graph(module.eval(), "Net", example=images[:1])
+    result = quantize_graph(graph, (images[i : i + 8] for i in range(0, len(images), 8)))
+    export(result, Path("out"))
+
+`images` is NCHW float32, preprocessed as the network wants it. The batches may be a generator: one at a time
+is held. `module` is not changed.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +25,18 @@ from quantize.approximate import approximate
 from quantize.calibrate import Calibrator
 from quantize.capture import capture, export_program
 from quantize.clamp import Clamp, clamp_positions
+from quantize.device import full_precision, resolve
 from quantize.equalize import equalize
 from quantize.execute import check_executable
 from quantize.export import bias_corrections, quant_info, quantized_graph
 from quantize.fold import fold_batch_norm
 from quantize.plan import plan
+from quantize.resume import Checkpoint
 from quantize.tidy import join_reshapes
 from xmodel import file
 from xmodel.artifact import write_bytes, write_json
 from xmodel.check import check
-from xmodel.errors import UsageError
+from xmodel.errors import ArtifactError, UnmaskError, UsageError
 from xmodel.graph import Array, Graph
 from xmodel.preprocess import Preprocessing
 
@@ -34,7 +45,10 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the vendor's tool lets one choose for a DPU; the defaults are its defaults."""
+    """What the vendor's tool lets one choose for a DPU; the defaults are its defaults.
+
+    `device` is "cpu", "cuda" or "auto".
+    """
 
     equalize: bool = True
     bias_correction: bool = True
@@ -77,26 +91,27 @@ def float_graph(
 
 
 def quantize_graph(
-    graph: Graph, batches: Iterable[Array], settings: Settings | None = None, progress: Progress | None = None
+    graph: Graph,
+    batches: Iterable[Array],
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Quantized:
     """Calibrate `graph` (from `float_graph`) on NCHW float32 `batches`, in order, and quantize it.
 
     The split into batches matters: the position of an activation is the most frequent one over the
-    batches. `progress(images so far)` is called after each. Raises `UsageError` when nothing came.
+    batches. `progress(images so far)` is called after each. With a `checkpoint` a calibration that was
+    stopped goes on: `batches` are the same again, and those that are done are passed over. Raises
+    `UsageError` when nothing came and `UnavailableError` for a device that is not there.
     """
     settings = settings or Settings()
+    device = resolve(settings.device)
     equal = check(equalize(graph)) if settings.equalize else graph
     prepared = approximate(equal)
     placed = plan(prepared)
-    calibrator = Calibrator(prepared, placed, settings.bias_correction, settings.device)
-    shape = graph.inputs[0].output.shape
-    images = 0
-    for batch in batches:
-        _check_batch(batch, shape)
-        calibrator.observe(torch.from_numpy(np.ascontiguousarray(batch)).to(settings.device))
-        images += len(batch)
-        if progress is not None:
-            progress(images)
+    calibrator = Calibrator(prepared, placed, settings.bias_correction, device)
+    with full_precision():
+        images = _observe(calibrator, batches, progress or _ignore, checkpoint)
     calibrator.finish()
     positions, clamps = clamp_positions(prepared, placed, calibrator.positions)
     corrections = calibrator.bias_correction()
@@ -111,6 +126,41 @@ def quantize_graph(
         images=images,
         batches=calibrator.batches,
     )
+
+
+def _observe(
+    calibrator: Calibrator, batches: Iterable[Array], progress: Progress, checkpoint: Checkpoint | None
+) -> int:
+    """Feed what is not done yet; the number of images, those done earlier included."""
+    if checkpoint is not None:
+        checkpoint.restore(calibrator)
+    shape, done, seen, images = calibrator.graph.inputs[0].output.shape, calibrator.batches, 0, 0
+    try:
+        for batch in batches:
+            _check_batch(batch, shape)
+            seen, images = seen + 1, images + len(batch)
+            if seen > done:
+                array = np.require(batch, requirements=["C", "W"])
+                calibrator.observe(torch.from_numpy(array).to(calibrator.device))
+                del array
+                if checkpoint is not None:
+                    checkpoint.update(calibrator, images)
+            del batch  # before the next one is made
+            progress(images)
+    except BaseException:
+        if checkpoint is not None:
+            with suppress(UnmaskError):  # what stopped the calibration is what is told
+                checkpoint.write()
+        raise
+    if seen < done:
+        raise ArtifactError(f"The calibration that was stopped had {done} batches; now there are {seen}.")
+    if checkpoint is not None:
+        checkpoint.write()
+    return images
+
+
+def _ignore(_images: int) -> None:
+    """Take progress that nobody watches."""
 
 
 def _check_batch(batch: Array, shape: tuple[int, ...]) -> None:

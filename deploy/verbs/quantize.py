@@ -1,52 +1,120 @@
-"""`unmask quantize`: float weights and calibration crops become an int8 graph."""
+"""`unmask quantize`: a float network and calibration images become an int8 graph."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from deploy.console import Json, Output, Quiet
-from deploy.verbs.evaluate import Labels, Limit, Model, Seed, Weights
+from deploy.verbs.evaluate import Limit, Seed
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Three = tuple[float, float, float]
 
 
 def quantize(
     context: typer.Context,
-    calib: Annotated[Path, typer.Option(help="Folder of calibration crops, 100 to 1000 of them.")],
-    model: Model = "uynet-lite",
-    weights: Weights = None,
+    calib: Annotated[
+        Path,
+        typer.Option(
+            help="100 to 1000 calibration images: a folder of them, or x.npy (n, C, H, W), float32 as the network "
+            "takes it or uint8, which means value / 255."
+        ),
+    ],
+    model: Annotated[str | None, typer.Option(help="A registered network: uynet-lite (the default), uynet.")] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead: net.py:Class, a torch.nn.Module or a function that makes one. The file is run, so name "
+            "only code that you trust."
+        ),
+    ] = None,
+    program: Annotated[
+        Path | None, typer.Option(help="Instead: a torch.export program, model.pt2. No code in it is run.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint (.safetensors or .pth) for --model or --module; default: the shipped one, or what the "
+            "class itself sets."
+        ),
+    ] = None,
     seed: Seed = None,
-    labels: Labels = None,
-    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/quantize"),
+    name: Annotated[str | None, typer.Option(help="Name of the result; default: the class's.")] = None,
+    input_size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Height and width, for --module with a folder of images.")
+    ] = None,
+    mean: Annotated[
+        Three | None, typer.Option(help="Mean of each channel, of pixels in [0, 1], for --module and --program.")
+    ] = None,
+    std: Annotated[Three | None, typer.Option(help="Standard deviation of each channel, likewise.")] = None,
+    color_order: Annotated[
+        Literal["RGB", "BGR"] | None, typer.Option(help="Order of the channels, likewise; default: RGB.")
+    ] = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Crops a calibration batch; larger ones give steadier positions.")
-    ] = 32,
+        int | None,
+        typer.Option(min=1, help="Images a calibration batch; larger ones give steadier positions. Default: 32."),
+    ] = None,
+    batch_sizes: Annotated[str | None, typer.Option(help="Instead: the size of every batch, as 8,8,5.")] = None,
     limit: Limit = None,
-    evaluate: Annotated[int, typer.Option(min=0, help="Compare float and quantized on so many of the crops.")] = 16,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="DFDC metadata.json for a folder of crops, or a .npy of class indices, one an image."),
+    ] = None,
+    evaluate: Annotated[int, typer.Option(min=0, help="Compare float and quantized on so many of the images.")] = 16,
+    equalize: Annotated[bool, typer.Option(help="Cross-layer equalization, as the vendor's tool does it.")] = True,
+    bias_correction: Annotated[bool, typer.Option(help="Bias correction, as the vendor's tool does it.")] = True,
+    config: Annotated[
+        Path | None, typer.Option(help="The vendor's JSON configuration; what a DPU cannot have is refused.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where calibration computes: cpu, cuda or auto.")] = "cpu",
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/quantize"),
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Calibrate a network to power-of-two int8.
 
-    Writes <Name>_int.xmodel, quant_info.json, bias_corr.npz and a report.
+    Writes <Name>_int.xmodel, quant_info.json, bias_corr.npz and a report. After Ctrl-C the same command goes on.
     """
-    from deploy import tables
-    from deploy.detectors import FloatNetwork
+    from deploy.calibration import find, split
     from deploy.judge import demand
     from deploy.quantize_stage import QuantizeJob, quantize_stage
+    from deploy.sources import ImageOptions, NetworkOptions
+    from quantize.config import VendorConfig, read_config
+    from quantize.device import resolve
 
     output = Output.of(context, json, quiet)
-    job = QuantizeJob(FloatNetwork(model, weights, seed), calib, out, labels, limit, batch_size, evaluate)
+    resolve(device)
+    vendor = read_config(config) if config else VendorConfig()
+    settings = vendor.settings(equalize, bias_correction, device)
+    images = find(calib, limit, split(batch_size, batch_sizes))
+    options = ImageOptions(input_size, mean, std, color_order)
+    source = NetworkOptions(model, module, program, weights, seed, name).source(options, images.shape)
+    job = QuantizeJob(source, images, out, settings, labels, evaluate, vendor.notes)
     report, ran = quantize_stage(job, output)
     state = f"{report['seconds']:.1f} s" if ran else "up to date"
-    compared = report["comparison"]
-    shown = [tables.scores(compared["forms"]), tables.agreement(compared["agreement"])] if compared else []
     output.result(
         report,
         f"Quantized {report['network']} on {report['images']} images ({state}): {report['xmodel']}",
-        *shown,
-        tables.layers(report["layers"], worst=5),
+        *_shown(report),
         f"Report: {out / 'quant_report.html'}",
     )
-    demand({**report, "missing_labels": [], "accuracy": None}, labels, output)
+    known = labels if labels and labels.suffix.lower() != ".npy" else None
+    demand({**report, "missing_labels": [], "accuracy": None}, known, output)
+
+
+def _shown(report: dict[str, Any]) -> list[RenderableType]:
+    """The report's tables."""
+    from deploy import tables
+
+    shown: list[RenderableType] = []
+    if compared := report["comparison"]:
+        shown += [tables.scores(compared["forms"]), tables.agreement(compared["agreement"])]
+    if found := report["fidelity"]:
+        shown.append(tables.fidelity(found))
+        shown += [tables.top1_line(found["top1"])] if found["top1"] else []
+    return [*shown, tables.layers(report["layers"], worst=5)]
