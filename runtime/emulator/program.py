@@ -242,7 +242,7 @@ def _constant(op: Op, graph: Graph) -> Array:
         raise ArtifactError(
             f"Constant {op.name!r} holds no values.",
             where=graph.name,
-            hint="The vendor's compiler keeps weights in the machine code's parameters: run the quantizer's file.",
+            hint="The vendor's compiler keeps them in a parameter blob; compile.decode.parameters reads them back.",
         )
     return op.array()
 
