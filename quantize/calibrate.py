@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from quantize import rounding
+from quantize.arena import ArenaKernels, images_at_once
 from quantize.execute import forward, parameters
 from quantize.fold import CONVOLUTIONS
-from quantize.kernels import Args, convolve
+from quantize.kernels import KERNELS, Args, convolve
+from quantize.pieces import Difference, Span
 from quantize.plan import Plan
 from xmodel.errors import UsageError
 from xmodel.graph import Graph, Op
@@ -31,15 +33,12 @@ class BiasCorrection:
     dev_mean: float = 0.0
     stopped: bool = False
 
-    def update(self, reference: Tensor, result: Tensor) -> None:
-        """Compare the quantized layer's output with the float layer's on the same (quantized) input."""
-        error = result - reference
-        noise = float(torch.mean(error**2))
-        signal = float(torch.mean(reference**2))
-        if self.stopped or noise == 0 or signal == 0:
+    def update(self, found: Difference) -> None:
+        """Take in how the quantized layer's output differs from the float layer's on the same (quantized) input."""
+        if self.stopped or found.noise == 0 or found.signal == 0:
             self.stopped = True
             return
-        efficiency = 1.25 * math.log10(signal / noise)
+        efficiency = 1.25 * math.log10(found.signal / found.noise)
         deviation = abs(efficiency - self.eff_mean)
         self.eff_mean = (4 * self.eff_mean + efficiency) / 5
         self.dev_mean = (4 * self.dev_mean + deviation) / 5
@@ -51,8 +50,8 @@ class BiasCorrection:
             or abs(deviation - self.dev_mean / deviation) < 0.05
         )
         if not self.stopped:
-            axes = (0, 2, 3) if error.ndim == 4 else (0,)
-            self.bias = self.bias - rate * error.mean(axes)
+            mean = found.error * (len(found.error) / found.count)
+            self.bias = self.bias - (rate * mean).to(self.bias)
 
 
 @dataclass
@@ -72,6 +71,7 @@ class Calibrator:
     batches: int = 0
 
     def __post_init__(self) -> None:
+        self.kernels = ArenaKernels(self.graph)
         self.float_constants: Mapping[str, Tensor] = parameters(self.graph, self.device)
         self.constants: dict[str, Tensor] = dict(self.float_constants)
         for name in self.plan.parameters:
@@ -91,32 +91,48 @@ class Calibrator:
         """Run one NCHW float32 batch, quantizing as it goes; returns the quantized network's outputs."""
         for name, correction in self.corrections.items():
             self.constants[self.graph.op(name).inputs["bias"][0]] = correction.bias
+        if batch.ndim == 4 and batch.device.type == "cpu":
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        feeds = {self.graph.inputs[0].name: batch}
+        kernels = self.kernels.table() if batch.device.type == "cpu" else KERNELS
         with torch.inference_mode():
-            results = forward(self.graph, self.constants, {self.graph.inputs[0].name: batch}, self._after)
+            results = forward(self.graph, self.constants, feeds, self._after, kernels=kernels)
         self.batches += 1
         return results
 
     def _after(self, op: Op, result: Tensor, args: Args) -> Tensor:
         if op.name in self.plan.activations:
-            result = self._quantize(op, result)
+            result = self._quantize(op, result, fresh=self._fresh(op, result, args))
         if op.name in self.corrections and not self.corrections[op.name].stopped:
-            self.corrections[op.name].update(self._float_output(op, args), result)
+            self.corrections[op.name].update(self._difference(op, result, args))
         return result
 
-    def _quantize(self, op: Op, x: Tensor) -> Tensor:
-        found = rounding.input_position(x) if op.type == "data" else rounding.search(x)
+    def _fresh(self, op: Op, result: Tensor, args: Args) -> bool:
+        """True when nobody else reads the memory of `result`."""
+        memory = result.untyped_storage().data_ptr()
+        shared = any(t.untyped_storage().data_ptr() == memory for tensors in args.values() for t in tensors)
+        return op.type != "data" and (not shared or op.inputs["input"][0] in self.kernels.overwritten)
+
+    def _quantize(self, op: Op, x: Tensor, *, fresh: bool) -> Tensor:
+        span = Span.of(x)
+        found = rounding.input_position(x, span=span) if op.type == "data" else rounding.search(x, span=span)
         if found is None:
             self.skipped[op.name] += 1
             return x
         history = self.history.setdefault(op.name, [])
         history.append(found)
         self.positions[op.name] = most_frequent(history)
-        return rounding.to_grid(x, self.positions[op.name])
+        return rounding.to_grid(x, self.positions[op.name], span=span, out=x if fresh else None)
 
-    def _float_output(self, op: Op, args: Args) -> Tensor:
-        weights = op.inputs["input"][1] if op.type == "matmul" else op.inputs["weights"][0]
-        bias = self.float_constants[op.inputs["bias"][0]]
-        return convolve(op, args["input"][0], self.float_constants[weights], bias)
+    def _difference(self, op: Op, result: Tensor, args: Args) -> Difference:
+        """Of the quantized layer's `result` and the float layer's, a few images at a time."""
+        weights = self.float_constants[op.inputs["input"][1] if op.type == "matmul" else op.inputs["weights"][0]]
+        bias, x = self.float_constants[op.inputs["bias"][0]], args["input"][0]
+        step = images_at_once(op)
+        return Difference.total(
+            Difference.of(y, convolve(op, part, weights, bias))
+            for y, part in zip(torch.split(result, step), torch.split(x, step), strict=True)
+        )
 
     def finish(self) -> None:
         """Check that every planned activation was seen. Raises `UsageError`."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quantize.kernels import KERNELS, Args
+from quantize.kernels import KERNELS, Args, Kernel
 from quantize.rounding import to_grid
 from xmodel.errors import UsageError
 from xmodel.graph import Array, Graph, Op
@@ -98,11 +98,13 @@ def forward(
     feeds: Mapping[str, Tensor],
     after: After | None = None,
     keep: Collection[str] = (),
+    kernels: Mapping[str, Kernel] = KERNELS,
 ) -> dict[str, Tensor]:
     """Run `graph` on NCHW float32 `feeds` (by input op name), any batch size.
 
-    `after(op, result, args)` may replace each op's result. Returns the graph's outputs and the
-    tensors named in `keep`, by op name; everything else is freed when its last reader is done.
+    `kernels`, by op type, compute each op's result, and `after(op, result, args)` may replace it.
+    Returns the graph's outputs and the tensors named in `keep`, by op name; everything else is freed
+    when its last reader is done.
     """
     wanted = {op.name for op in graph.outputs} | set(keep)
     left = {name: len(readers) for name, readers in graph.fanout.items()}
@@ -115,7 +117,7 @@ def forward(
         elif op.type == "data":
             result = feeds[op.name]
         else:
-            result = KERNELS[op.type](op, args)
+            result = kernels[op.type](op, args)
         if after is not None and not op.is_const:
             result = after(op, result, args)
         live[op.name] = result

@@ -221,9 +221,14 @@ def _batch_norm(op: Op, args: Args) -> Tensor:
     return F.batch_norm(args["input"][0], mean, var, gamma, beta, False, 0.0, float(op.get("epsilon")))
 
 
-def _concat(op: Op, args: Args) -> Tensor:
+def concat_axis(op: Op, ndim: int) -> int:
+    """The torch axis of a concat of tensors of rank `ndim`."""
     axis = int(op.get("axis"))
-    return torch.cat(args["input"], {0: 0, 1: 2, 2: 3, 3: 1}[axis] if args["input"][0].ndim == 4 else axis)
+    return {0: 0, 1: 2, 2: 3, 3: 1}[axis] if ndim == 4 else axis
+
+
+def _concat(op: Op, args: Args) -> Tensor:
+    return torch.cat(args["input"], concat_axis(op, args["input"][0].ndim))
 
 
 def _fix(op: Op, args: Args) -> Tensor:

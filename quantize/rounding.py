@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from quantize import pieces
+from quantize import pieces, race
+from quantize.pieces import Span
 
 MAX_FIX_POINT = 12  # spec: the vendor's quantizer clamps 8-bit positions to at most 12
 LOW, HIGH = -128, 127
-_SCOPE = 5  # candidates: no overflow, then up to four bits of saturation
+_CANDIDATES = 5  # no overflow, then up to four bits of saturation
 
 
 def half_up(x: Tensor) -> Tensor:
@@ -27,57 +29,67 @@ def half_away(x: Tensor) -> Tensor:
     return torch.copysign(low.add_(magnitude - low >= 0.5), x)
 
 
-def to_grid(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
-    """`x` (float32) rounded and saturated to int8 at `fix_point`, as float32 values on the grid."""
-    if pieces.usable(x):
-        return pieces.to_grid(x, fix_point, weights)
-    return _integers(x, fix_point, weights).mul_(2.0**-fix_point).add_(0.0)  # no negative zero
+def to_grid(
+    x: Tensor, fix_point: int, *, weights: bool = False, span: Span | None = None, out: Tensor | None = None
+) -> Tensor:
+    """`x` (float32) rounded and saturated to int8 at `fix_point`, as float32 values on the grid.
 
-
-def to_int8(x: Tensor, fix_point: int, *, weights: bool = False) -> Tensor:
-    """`x` (float32) as int8 numbers q with real = q * 2**-fix_point."""
-    return _integers(x, fix_point, weights).to(torch.int8)
-
-
-def _integers(x: Tensor, fix_point: int, weights: bool) -> Tensor:
+    `span` is that of `x`, where it is known. The result replaces the values of `out`, where given: `x` itself.
+    """
+    source = pieces.flat(x)
+    if source is not None:
+        result = torch.empty_like(x) if out is None else out
+        target = pieces.flat(result)
+        assert target is not None  # the layout is that of `x`
+        pieces.to_grid(source, fix_point, weights, span or Span.of(x), target)
+        return result
     scaled = x * 2.0**fix_point
-    return (half_away(scaled) if weights else half_up(scaled)).clamp_(LOW, HIGH)
+    rounded = (half_away(scaled) if weights else half_up(scaled)).clamp_(LOW, HIGH)
+    return rounded.mul_(2.0**-fix_point).add_(0.0)  # no negative zero
 
 
-def first_position(x: Tensor) -> int:
+def first_position(span: Span) -> int:
     """The largest position at which nothing saturates: floor(log2(1 / step)), float32 as the vendor computes it."""
-    low, high = torch.aminmax(x)
+    low, high = torch.tensor([span.low, span.high])
     step = torch.maximum(low / -128.5, high / 127.5)
     if not step > torch.finfo(torch.float64).tiny:
         return 18
     return int(torch.floor(torch.log2(1 / step)))
 
 
-def search(x: Tensor, *, weights: bool = False) -> int | None:
-    """The fix position with the least squared error among `first_position(x)` and the four above it.
+def search(x: Tensor, *, weights: bool = False, span: Span | None = None) -> int | None:
+    """The fix position with the least squared error among `first_position` and the four above it.
 
-    Errors are float32 sums; the first strict minimum wins. None for a tensor that holds NaN or infinity.
+    Errors are float32 sums; the first strict minimum wins. None for a tensor that holds NaN or
+    infinity. `span` is that of `x`, where it is known.
     """
-    if not _finite(x):
+    span = span or Span.of(x)
+    if not span.finite:
         return None
-    start = first_position(x)
-    best, least = start, math.inf
-    squares: Tensor | None = None
-    for position in range(start, start + _SCOPE):
-        if pieces.usable(x):
-            squares = pieces.squared_errors(x, position, weights, squares)
-        else:
-            squares = (x - to_grid(x, position, weights=weights)) ** 2
+    start = first_position(span)
+    if start >= MAX_FIX_POINT:
+        return MAX_FIX_POINT
+    elements = pieces.flat(x)
+    candidates: Sequence[int] = range(start, start + _CANDIDATES)
+    if elements is not None:
+        candidates = race.contenders(elements, candidates, span)
+    if len(candidates) == 1:
+        return min(candidates[0], MAX_FIX_POINT)
+    return min(least_error(x.contiguous(), candidates, weights=weights), MAX_FIX_POINT)
+
+
+def least_error(x: Tensor, candidates: Sequence[int], *, weights: bool = False) -> int:
+    """The definition: the first of the candidates (ascending) whose float32 squared error is strictly the least."""
+    best, least = candidates[0], math.inf
+    for position in candidates:
+        squares = (x - to_grid(x, position, weights=weights)) ** 2
         error = float(torch.sum(squares))  # one sum over the tensor: the order of additions decides its last bits
         if error < least:
             best, least = position, error
-    return min(best, MAX_FIX_POINT)
+    return best
 
 
-def input_position(x: Tensor) -> int | None:
+def input_position(x: Tensor, *, span: Span | None = None) -> int | None:
     """A network input's position: no saturation, no search."""
-    return min(first_position(x), MAX_FIX_POINT) if _finite(x) else None
-
-
-def _finite(x: Tensor) -> bool:
-    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+    span = span or Span.of(x)
+    return min(first_position(span), MAX_FIX_POINT) if span.finite else None

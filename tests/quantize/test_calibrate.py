@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from quantize.calibrate import BiasCorrection, Calibrator
+from quantize.pieces import Difference
 from quantize.pipeline import float_graph
 from quantize.plan import plan
 from tests.quantize.networks import images, small
@@ -44,7 +45,7 @@ def test_bias_correction_walks_against_the_mean_error() -> None:
     correction = BiasCorrection(torch.zeros(2))
     reference = torch.stack([torch.linspace(-1, 1, 16).reshape(4, 4)] * 2)[None]
     result = reference + torch.tensor([0.1, -0.2]).reshape(1, 2, 1, 1)
-    correction.update(reference, result)
+    correction.update(Difference.of(result, reference))
     noise, signal = float(torch.mean((result - reference) ** 2)), float(torch.mean(reference**2))
     efficiency = 1.25 * math.log10(signal / noise)
     assert correction.eff_mean == pytest.approx(efficiency / 5)
@@ -56,9 +57,9 @@ def test_bias_correction_walks_against_the_mean_error() -> None:
 def test_bias_correction_stops_for_good_without_noise() -> None:
     correction = BiasCorrection(torch.zeros(1))
     same = torch.ones(1, 1, 2, 2)
-    correction.update(same, same)
+    correction.update(Difference.of(same, same))
     assert correction.stopped
-    correction.update(same, same + 1)
+    correction.update(Difference.of(same + 1, same))
     assert torch.equal(correction.bias, torch.zeros(1))
 
 
