@@ -11,6 +11,7 @@ import pytest
 from torch import Tensor
 
 from quantize.calibrate import BiasCorrection, Calibrator
+from quantize.pieces import Difference
 from quantize.pipeline import Quantized, export, float_graph, quantize_graph
 from quantize.resume import Checkpoint
 from tests.quantize.networks import images, small
@@ -65,12 +66,12 @@ def test_a_stop_in_the_middle_of_a_batch_keeps_the_batches_before(
 ) -> None:
     calls, real = 0, BiasCorrection.update
 
-    def update(self: BiasCorrection, reference: Tensor, result: Tensor) -> None:
+    def update(self: BiasCorrection, found: Difference) -> None:
         nonlocal calls
         calls += 1
         if calls == 13:  # five weighted layers a batch
             raise KeyboardInterrupt
-        real(self, reference, result)
+        real(self, found)
 
     with monkeypatch.context() as patch:
         patch.setattr(BiasCorrection, "update", update)
