@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from model import registry
-from quantize.approximate import approximate_averages
+from quantize.approximate import approximate
 from quantize.calibrate import Calibrator
 from quantize.equalize import equalize
 from quantize.pipeline import float_graph
@@ -50,7 +50,7 @@ def passes(model: str, images: int, batch: int) -> dict[str, Callable[[], None]]
     shape = (images, 3, spec.preprocessing.height, spec.preprocessing.width)
     data = np.random.default_rng(0).random(shape, np.float32)
     batches: Sequence[Tensor] = torch.from_numpy(data).split(batch)
-    graph = approximate_averages(equalize(float_graph(module, spec.class_name, data[:1])))
+    graph = approximate(equalize(float_graph(module, spec.class_name, data[:1])))
     placed = plan(graph)
 
     def forward() -> None:
