@@ -49,7 +49,7 @@ def passes(model: str, images: int, batch: int) -> dict[str, Callable[[], None]]
     spec = registry.find(model)
     shape = (images, 3, spec.preprocessing.height, spec.preprocessing.width)
     data = np.random.default_rng(0).random(shape, np.float32)
-    batches: Sequence[Tensor] = torch.from_numpy(data).split(batch)
+    batches: Sequence[Tensor] = torch.split(torch.from_numpy(data), batch)
     graph = approximate(equalize(float_graph(module, spec.class_name, data[:1])))
     placed = plan(graph)
 
