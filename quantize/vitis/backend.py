@@ -17,8 +17,7 @@ from torch.export import ExportedProgram
 from quantize.capture import capture, export_program
 from quantize.equalize import equalize
 from quantize.execute import Executor, to_numpy
-from quantize.fold import fold_batch_norm
-from quantize.pipeline import Progress, Quantized
+from quantize.pipeline import Progress, Quantized, float_graph
 from quantize.vitis.align import align
 from quantize.vitis.interpreter import WORKER, Interpreter, environment, event, find
 from quantize.vitis.job import SCHEMA, Job, VitisSettings, write_job
@@ -64,21 +63,19 @@ def quantize_with_vitis(
         if example is None:
             raise UsageError("A module is captured with an example input.")
         source = export_program(source, torch.from_numpy(np.ascontiguousarray(example, np.float32)))
-    captured = capture(source, name)
-    if len(captured.inputs) != 1:
-        raise UsageError(f"{name!r} has {len(captured.inputs)} inputs; one image input is expected.")
-    code = model_code(captured)
+    graph = float_graph(source, name, preprocessing=preprocessing)
+    code = model_code(capture(source, name))
     python = find(settings.python)
     say(f"Vendor's quantizer: {python}")
     if settings.device != "cpu" and not python.cuda:
         raise UsageError(f"The torch of {python.path} sees no GPU.", hint="Use --device cpu.")
-    _, height, width, channels = captured.inputs[0].output.shape
+    _, height, width, channels = graph.inputs[0].output.shape
     folder = Path(tempfile.mkdtemp(prefix=".vitis-", dir=out))
     try:
         job = write_job(folder, code, (1, channels, height, width), batches, settings)
         run = Run(python, job, out / LOG, settings.silence, progress, say)
         answers = {step: run.step(step) for step in STEPS}
-        return _result(job, captured, answers["export"]["xmodel"], run, settings, preprocessing)
+        return _result(job, graph, answers["export"]["xmodel"], run, settings, preprocessing)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -165,19 +162,16 @@ def _answer(path: Path, step: str) -> dict[str, Any] | None:
 
 
 def _result(
-    job: Job, captured: Graph, xmodel: str, run: Run, settings: VitisSettings, preprocessing: Preprocessing | None
+    job: Job, floats: Graph, xmodel: str, run: Run, settings: VitisSettings, preprocessing: Preprocessing | None
 ) -> Quantized:
-    folded = check(fold_batch_norm(captured))
-    equal = check(equalize(folded)) if settings.equalize else folded
-    vendor = _with_own_bytes(job.results / xmodel)
-    reference, graph, missing = align(equal, vendor)
-    if preprocessing is not None:
-        graph, reference = preprocessing.store(graph), preprocessing.store(reference)
+    equal = check(equalize(floats)) if settings.equalize else floats
+    reference, graph, missing = align(equal, file.loads((job.results / xmodel).read_bytes()))
+    graph = graph if preprocessing is None else preprocessing.store(graph)
     notes = [f"{m.code}: {m.text}" if m.code else m.text for m in run.messages if m.level == "WARN"]
     if missing:
         notes.append(f"No counterpart in the vendor's graph: {', '.join(missing)}.")
     notes.append(_agreement(job, graph))
-    kept = list(dict.fromkeys([*captured.get("__notes", ()), *notes]))[:_NOTES]
+    kept = list(dict.fromkeys([*floats.get("__notes", ()), *notes]))[:_NOTES]
     return Quantized(
         graph=check(graph),
         float_graph=reference,
@@ -188,11 +182,6 @@ def _result(
         images=job.images,
         batches=job.batches,
     )
-
-
-def _with_own_bytes(path: Path) -> Graph:
-    """The graph in `path`, which is about to be deleted: constants stay in memory."""
-    return file.loads(path.read_bytes())
 
 
 def _quant_info(path: Path) -> Mapping[str, Any]:
