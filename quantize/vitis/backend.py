@@ -6,18 +6,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.export import ExportedProgram
 
-from quantize.capture import capture, export_program
 from quantize.equalize import equalize
 from quantize.execute import Executor, to_numpy
-from quantize.pipeline import Progress, Quantized, float_graph
+from quantize.fold import fold_batch_norm
+from quantize.pipeline import Progress, Quantized
 from quantize.vitis.align import align
 from quantize.vitis.interpreter import WORKER, Interpreter, environment, event, find
 from quantize.vitis.job import SCHEMA, Job, VitisSettings, write_job
@@ -29,7 +28,6 @@ from xmodel.artifact import read_json
 from xmodel.check import check
 from xmodel.errors import ArtifactError, UnmaskError, UsageError
 from xmodel.graph import Array, Graph
-from xmodel.preprocess import Preprocessing
 
 LOG = "vitis.log"
 STEPS = ("calib", "test", "export")
@@ -40,17 +38,14 @@ Say = Callable[[str], None]
 
 
 def quantize_with_vitis(
-    source: torch.nn.Module | ExportedProgram,
-    name: str,
+    graph: Graph,
     batches: Iterable[Array],
     out: Path,
     settings: VitisSettings | None = None,
-    example: Array | None = None,
-    preprocessing: Preprocessing | None = None,
     progress: Progress | None = None,
     say: Say | None = None,
 ) -> Quantized:
-    """Quantize a module (with a (1, C, H, W) float32 example) or an exported program with pytorch_nndct.
+    """Quantize the float `graph` (from `pipeline.float_graph`, or as captured) with pytorch_nndct.
 
     `batches` are float32 (n, C, H, W), used in order and in this split. `progress(images so far)` follows
     the calibration; `say` gets the milestones. Everything that the tool prints goes to `out`/vitis.log; its
@@ -59,25 +54,35 @@ def quantize_with_vitis(
     is no such tool, and errors that name the step and the tool's own message.
     """
     settings, say = settings or VitisSettings(), say or (lambda _text: None)
-    if isinstance(source, torch.nn.Module):
-        if example is None:
-            raise UsageError("A module is captured with an example input.")
-        source = export_program(source, torch.from_numpy(np.ascontiguousarray(example, np.float32)))
-    graph = float_graph(source, name, preprocessing=preprocessing)
-    code = model_code(capture(source, name))
+    code = model_code(graph)
     python = find(settings.python)
     say(f"Vendor's quantizer: {python}")
-    if settings.device != "cpu" and not python.cuda:
-        raise UsageError(f"The torch of {python.path} sees no GPU.", hint="Use --device cpu.")
-    _, height, width, channels = graph.inputs[0].output.shape
+    settings = replace(settings, device=_device(settings.device, python))
     folder = Path(tempfile.mkdtemp(prefix=".vitis-", dir=out))
     try:
-        job = write_job(folder, code, (1, channels, height, width), batches, settings)
+        job = write_job(folder, code, _input(graph), batches, settings)
         run = Run(python, job, out / LOG, settings.silence, progress, say)
         answers = {step: run.step(step) for step in STEPS}
-        return _result(job, graph, answers["export"]["xmodel"], run, settings, preprocessing)
+        return _result(job, graph, answers["export"]["xmodel"], run, settings)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _input(graph: Graph) -> tuple[int, ...]:
+    """The input's torch shape."""
+    if len(graph.inputs) != 1:
+        raise UsageError(f"{graph.name!r} has {len(graph.inputs)} inputs; one image input is expected.")
+    shape = graph.inputs[0].output.shape
+    return (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
+
+
+def _device(name: str, python: Interpreter) -> str:
+    """The device for the vendor's torch, whose GPU counts and not that of ours."""
+    if name == "auto":
+        return "cuda" if python.cuda else "cpu"
+    if name != "cpu" and not python.cuda:
+        raise UsageError(f"The torch of {python.path} sees no GPU.", hint="Use --device cpu or auto.")
+    return name
 
 
 @dataclass
@@ -161,24 +166,25 @@ def _answer(path: Path, step: str) -> dict[str, Any] | None:
     return None
 
 
-def _result(
-    job: Job, floats: Graph, xmodel: str, run: Run, settings: VitisSettings, preprocessing: Preprocessing | None
-) -> Quantized:
-    equal = check(equalize(floats)) if settings.equalize else floats
+def _result(job: Job, floats: Graph, xmodel: str, run: Run, settings: VitisSettings) -> Quantized:
+    folded = fold_batch_norm(floats)
+    equal = check(equalize(folded)) if settings.equalize else folded
     reference, graph, missing = align(equal, file.loads((job.results / xmodel).read_bytes()))
-    graph = graph if preprocessing is None else preprocessing.store(graph)
-    notes = [f"{m.code}: {m.text}" if m.code else m.text for m in run.messages if m.level == "WARN"]
+    kept = {name: attr for name, attr in floats.attrs.items() if name not in graph.attrs and not name.startswith("__")}
+    graph = graph.with_attrs(**kept)  # the preprocessing travels with the graph
+    notes = [f"Quantized by the vendor's tool: {run.python}."]
+    notes += [f"{m.code}: {m.text}" if m.code else m.text for m in run.messages if m.level == "WARN"]
     if missing:
         notes.append(f"No counterpart in the vendor's graph: {', '.join(missing)}.")
     notes.append(_agreement(job, graph))
-    kept = list(dict.fromkeys([*floats.get("__notes", ()), *notes]))[:_NOTES]
+    told = list(dict.fromkeys([*floats.get("__notes", ()), *notes]))
     return Quantized(
         graph=check(graph),
         float_graph=reference,
         quant_info=_quant_info(job.results / "quant_info.json"),
         bias_corr=_arrays(job.results / "bias_corr.npz"),
         clamps=(),
-        notes=tuple(kept),
+        notes=(*told[:-1][: _NOTES - 1], told[-1]),
         images=job.images,
         batches=job.batches,
     )

@@ -58,7 +58,7 @@ class ModelCode:
 
 
 def model_code(graph: Graph) -> ModelCode:
-    """The module file of `graph` (from `quantize.capture.capture`, batch norms not yet folded).
+    """The module file of `graph`, a float graph as captured or with its batch norms folded.
 
     The class takes the graph's inputs as NCHW tensors in order and returns its outputs as the network
     did; parameter names are the state dict's. Raises `UsageError` naming an op that has no such form,

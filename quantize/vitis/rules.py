@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from quantize.vitis.writer import NCHW, Writer, usual_order
 from xmodel.errors import UsageError
 from xmodel.graph import Array, Op
@@ -87,6 +89,17 @@ def _batch_norm(writer: Writer, op: Op) -> str:
     code = f"nn.{kind}({state['weight'].size}, {float(op.get('epsilon'))!r})"
     path = writer.path(op.inputs["gamma"][0], "weight", op)
     return f"{writer.layer(path, code, state)}({writer.input(op)})"
+
+
+def _scale(writer: Writer, op: Op) -> str:
+    """A batch norm of which only factor and offset are left."""
+    name = op.inputs["scale"][0]
+    factor, offset = writer.constants[name], writer.constants[op.inputs["bias"][0]]
+    rest = {"running_mean": np.zeros_like(factor), "running_var": np.ones_like(factor)}
+    kind = "BatchNorm2d" if len(op.output.shape) == 4 else "BatchNorm1d"
+    state = {"weight": factor, "bias": offset, **rest}
+    layer = writer.layer(writer.path(name, "weight", op), f"nn.{kind}({factor.size}, 0.0)", state)
+    return f"{layer}({writer.input(op)})"
 
 
 def _max_pool(writer: Writer, op: Op) -> str:
@@ -269,6 +282,7 @@ RULES: Mapping[str, Rule] = {
     "transposed-depthwise-conv2d": _conv,
     "matmul": _matmul,
     "batchnorm": _batch_norm,
+    "scale": _scale,
     "relu": _with("nn.ReLU()"),
     "relu6": _call("F.relu6"),
     "leaky-relu": _with("nn.LeakyReLU({alpha})", alpha=0.01),

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from quantize.execute import Executor
-from quantize.pipeline import Quantized
+from quantize.pipeline import Quantized, float_graph
 from quantize.vitis.backend import LOG, quantize_with_vitis
 from quantize.vitis.job import VitisSettings
 from tests.quantize.networks import images, small
 from tests.quantize.vitis import tool
 from tests.quantize.vitis.test_process import alive, wait_gone
 from xmodel.errors import ArtifactError, UnavailableError, UnmaskError, UsageError
+from xmodel.graph import Graph
 from xmodel.preprocess import Preprocessing
 
 HERE = Path(sys.executable)
@@ -32,9 +33,13 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Quantized]:
     return folder, tool.answers(folder)
 
 
+def network() -> Graph:
+    return float_graph(small(), "Small", images(1), Preprocessing(16, 16))
+
+
 def quantize(out: Path, **settings: Any) -> Quantized:
     chosen = VitisSettings(**{"python": HERE, "silence": 60.0, **settings})
-    return quantize_with_vitis(small(), "Small", tool.batches(), out, chosen, images(1), Preprocessing(16, 16))
+    return quantize_with_vitis(network(), tool.batches(), out, chosen)
 
 
 def test_the_same_result_as_our_own(
@@ -45,10 +50,7 @@ def test_the_same_result_as_our_own(
     progress: list[int] = []
     said: list[str] = []
     settings = VitisSettings(python=HERE, fast_finetune=True)
-    result = quantize_with_vitis(
-        small(), "Small", tool.batches(), tmp_path, settings, images(1), Preprocessing(16, 16), progress.append,
-        said.append,
-    )  # fmt: skip
+    result = quantize_with_vitis(network(), tool.batches(), tmp_path, settings, progress.append, said.append)
     assert progress == [4, 8, 11] and result.images == 11 and result.batches == 3
     assert said[0].startswith("Vendor's quantizer: pytorch_nndct 3.5.0, torch 1.4.0, Python 3.")
     assert "Vendor's quantizer: fast finetune on 11 images" in said
@@ -141,9 +143,9 @@ def test_wrong_batches_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tool.use(monkeypatch, tmp_path, bare=True)
     settings = VitisSettings(python=HERE)
     with pytest.raises(UsageError, match=r"float32 \(n, 3, 16, 16\) is expected"):
-        quantize_with_vitis(small(), "Small", [images(2, 8)], tmp_path, settings, images(1))
+        quantize_with_vitis(network(), [images(2, 8)], tmp_path, settings)
     with pytest.raises(UsageError, match="nothing to calibrate"):
-        quantize_with_vitis(small(), "Small", [], tmp_path, settings, images(1))
+        quantize_with_vitis(network(), [], tmp_path, settings)
     with pytest.raises(UsageError, match="sees no GPU"):
         quantize(tmp_path, device="cuda")
     assert list(tmp_path.iterdir()) == []
@@ -154,10 +156,9 @@ import sys
 from pathlib import Path
 from quantize.vitis.job import VitisSettings
 from quantize.vitis.backend import quantize_with_vitis
-from tests.quantize.networks import images, small
 from tests.quantize.vitis import tool
-quantize_with_vitis(small(), "Small", tool.batches(), Path(sys.argv[1]), VitisSettings(python=Path(sys.executable)),
-                    images(1), say=lambda text: print(text, flush=True))
+from tests.quantize.vitis.test_backend import network
+quantize_with_vitis(network(), tool.batches(), Path(sys.argv[1]), VitisSettings(python=Path(sys.executable)))
 """
 
 
@@ -169,9 +170,8 @@ def test_ctrl_c_ends_the_tool_and_leaves_nothing(
     with subprocess.Popen(
         [sys.executable, "-c", start, str(tmp_path)],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         deadline = time.monotonic() + 60
         log = tmp_path / LOG
@@ -180,7 +180,7 @@ def test_ctrl_c_ends_the_tool_and_leaves_nothing(
         workers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _runs(path, tmp_path)]
         assert len(workers) == 1 and alive(workers[0])
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.wait(30)
     assert wait_gone(workers[0])
     assert [path.name for path in tmp_path.iterdir()] == [LOG]
 

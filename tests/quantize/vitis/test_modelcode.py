@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model import registry
 from quantize.capture import capture, export_program
 from quantize.execute import Executor
+from quantize.pipeline import float_graph
 from quantize.vitis.modelcode import ModelCode, model_code
 from tests.quantize import operators
 from tests.quantize.networks import images, small
@@ -115,6 +116,17 @@ def test_blocks_and_operators(name: str) -> None:
     else:
         assert_equal(found, wanted)
     ast.parse(code.source, feature_version=(3, 6))
+    folded = model_code(float_graph(module, "Net", batch[:1]))
+    np.testing.assert_allclose(outputs(build(folded), batch)[0], found[0], atol=2e-5)
+    assert set(folded.state) <= set(code.state) | {f"{key.rpartition('.')[0]}.bias" for key in code.state}
+
+
+def test_a_batch_norm_that_folds_into_nothing() -> None:
+    module = operators.build(lambda: nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 1)))
+    graph = float_graph(module, "Net", images(1))
+    assert "scale" in {op.type for op in graph.ops}
+    found = outputs(build(model_code(graph)), images(2))
+    np.testing.assert_allclose(found[0], outputs(module, images(2))[0], atol=1e-6)
 
 
 def test_layers_of_our_own_get_out_of_the_way() -> None:
