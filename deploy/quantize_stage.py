@@ -131,7 +131,7 @@ def _work(job: QuantizeJob, truth: _Truth, wanted: dict[str, Any], out: Output) 
     rows = provenance(wanted)
     write_html(job.out / PAGE, "quantize.html.j2", r=report, provenance=rows, record=wanted, layer_crops=LAYER_CROPS)
     (job.out / STATE).unlink(missing_ok=True)
-    return [*files, kept, REPORT, PAGE]
+    return [*files, kept, REPORT, PAGE, *vendor_quantizer.log_files(job.vitis)]
 
 
 def _calibrate(job: QuantizeJob, graph: Graph, wanted: dict[str, Any], out: Output) -> Quantized:

@@ -42,6 +42,11 @@ def arguments(settings: VitisSettings | None) -> dict[str, Any]:
     return {"vitis": {name: str(v) if isinstance(v, Path) else v for name, v in asdict(settings).items()}}
 
 
+def log_files(settings: VitisSettings | None) -> list[str]:
+    """What the vendor's tool leaves in the output folder besides what our own quantizer does."""
+    return [] if settings is None else ["vitis.log"]
+
+
 def quantize(graph: Graph, images: Calibration, folder: Path, settings: VitisSettings, out: Output) -> Quantized:
     """Quantize the float `graph` into `folder`; raises the errors of `quantize_with_vitis`."""
     from quantize.vitis.backend import quantize_with_vitis
