@@ -24,7 +24,7 @@ def _graph(*ops: tuple[str, dict[str, Any]], shape: tuple[int, ...] = (1, 4)) ->
 
 
 FIX = ("fix", {"fix_point": 0, "bit_width": 8, "round_mode": "DPU_ROUND", "if_signed": True})
-RELU = ("relu", {})
+RELU: tuple[str, dict[str, Any]] = ("relu", {})
 
 
 def _images(*rows: list[float]) -> list[tuple[int, Any]]:
