@@ -6,6 +6,7 @@ float sum in the order in which the original module takes it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
@@ -45,6 +46,20 @@ def parameters(graph: Graph, device: str = "cpu") -> dict[str, Tensor]:
 
 def _torch_layout(graph: Graph, constant: Op) -> Tensor:
     array = np.array(constant.array(), np.float32)  # a writable copy: the graph stays as it is
+    return torch.from_numpy(np.ascontiguousarray(_arranged(graph, constant, array)))
+
+
+def stored_layout(graph: Graph, constant: Op, values: Array) -> Array:
+    """`values`, in the layout that torch's kernels want, in the layout in which `constant` is stored."""
+    size = math.prod(constant.output.shape)
+    places = _arranged(graph, constant, np.arange(size).reshape(constant.output.shape))
+    stored = np.empty(size, np.float32)
+    stored[places.reshape(-1)] = values.reshape(-1)
+    return stored.reshape(constant.output.shape)
+
+
+def _arranged(graph: Graph, constant: Op, array: Array) -> Array:
+    """`array`, of the shape in which `constant` is stored, with its axes as torch's kernels want them."""
     reader, name = constant, constant.name
     while graph.fanout[name]:
         reader = graph.fanout[name][0]
@@ -52,7 +67,7 @@ def _torch_layout(graph: Graph, constant: Op) -> Tensor:
             break
         name = reader.name
     if reader.type.endswith("convolution_mode"):
-        return torch.from_numpy(array)  # kept in torch's order
+        return array  # kept in torch's order
     is_weights = name in reader.inputs.get("weights", ()) or (
         reader.type == "matmul" and reader.inputs["input"][1:] == (name,)
     )
@@ -67,7 +82,7 @@ def _torch_layout(graph: Graph, constant: Op) -> Tensor:
         array = array.transpose(3, 0, 1, 2)[:, :, ::-1, ::-1]
     elif reader.type == "matmul":
         array = _undo_flatten(graph, reader, array)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return array
 
 
 def _undo_flatten(graph: Graph, matmul: Op, weights: Array) -> Array:

@@ -69,7 +69,15 @@ def _on_grid(array: Array, position: int) -> Array:
     return np.asarray(rounding.to_grid(tensor, position, weights=True).numpy())
 
 
-def quant_info(graph: Graph, plan: Plan, positions: Mapping[str, int], bias_corrected: bool, version: str) -> Any:
+def quant_info(
+    graph: Graph,
+    plan: Plan,
+    positions: Mapping[str, int],
+    bias_corrected: bool,
+    version: str,
+    *,
+    finetuned: bool = False,
+) -> Any:
     """`quant_info.json` in the layout of vai_q_pytorch 3.5: [[bit width, fix position]] per tensor."""
     key = keys(graph)
     types = "".join(f"{op.get('__kind')};" for op in graph.ops if op.get("__kind"))
@@ -86,7 +94,7 @@ def quant_info(graph: Graph, plan: Plan, positions: Mapping[str, int], bias_corr
         }
         | {key[op.name]: [[8, None]] for op in graph.ops if op.get("__unquantized")},
         "input": {},
-        "fast_finetuned": False,
+        "fast_finetuned": finetuned,
         "bias_corrected": bias_corrected,
         "version": version,
         "graph_md5": hashlib.md5(types.encode(), usedforsecurity=False).hexdigest(),

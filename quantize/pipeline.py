@@ -11,20 +11,21 @@ is held. `module` is not changed.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch.export import ExportedProgram
 
+from quantize import refine
 from quantize.approximate import approximate
 from quantize.calibrate import Calibrator
 from quantize.capture import capture, export_program
-from quantize.clamp import Clamp, clamp_positions
+from quantize.clamp import Clamp
 from quantize.device import full_precision, resolve
 from quantize.equalize import equalize
 from quantize.execute import check_executable
@@ -33,6 +34,8 @@ from quantize.fold import fold_batch_norm
 from quantize.plan import plan
 from quantize.resume import Checkpoint
 from quantize.tidy import join_reshapes
+from quantize.tuning import Progress as LayerProgress
+from quantize.tuning import Tuning
 from xmodel import file
 from xmodel.artifact import write_bytes, write_json
 from xmodel.check import check
@@ -47,12 +50,14 @@ Progress = Callable[[int], None]
 class Settings:
     """What the vendor's tool lets one choose for a DPU; the defaults are its defaults.
 
-    `device` is "cpu", "cuda" or "auto".
+    `device` is "cpu", "cuda" or "auto". `finetune` tunes the weights after calibration: "adaquant" is the vendor's
+    fast finetune, "learned" chooses for each weight whether to round it up or down.
     """
 
     equalize: bool = True
     bias_correction: bool = True
     device: str = "cpu"
+    finetune: Literal["none", "adaquant", "learned"] = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Quantized:
     notes: tuple[str, ...]
     images: int
     batches: int
+    tuning: Tuning | None = None  # what finetuning did
 
 
 def float_graph(
@@ -96,35 +102,58 @@ def quantize_graph(
     settings: Settings | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    finetune_batches: Iterable[Array] | None = None,
+    finetune_progress: LayerProgress | None = None,
 ) -> Quantized:
     """Calibrate `graph` (from `float_graph`) on NCHW float32 `batches`, in order, and quantize it.
 
     The split into batches matters: the position of an activation is the most frequent one over the
     batches. `progress(images so far)` is called after each. With a `checkpoint` a calibration that was
-    stopped goes on: `batches` are the same again, and those that are done are passed over. Raises
-    `UsageError` when nothing came and `UnavailableError` for a device that is not there.
+    stopped goes on: `batches` are the same again, and those that are done are passed over. With
+    `settings.finetune` the weights are tuned on `finetune_batches`, which are held in memory;
+    `finetune_progress(layers done, layers)` is called after each layer. The vendor's fast finetune makes a
+    step per batch and takes the positions from these batches too; it does not resume. Raises `UsageError`
+    when nothing came and `UnavailableError` for a device that is not there.
     """
     settings = settings or Settings()
     device = resolve(settings.device)
     equal = check(equalize(graph)) if settings.equalize else graph
     prepared = approximate(equal)
     placed = plan(prepared)
-    calibrator = Calibrator(prepared, placed, settings.bias_correction, device)
     with full_precision():
-        images = _observe(calibrator, batches, progress or _ignore, checkpoint)
-    calibrator.finish()
-    positions, clamps = clamp_positions(prepared, placed, calibrator.positions)
-    corrections = calibrator.bias_correction()
-    result = check(quantized_graph(prepared, placed, positions, corrections))
+        if settings.finetune == "none":
+            tuning = []
+        else:
+            tuning = [_tensor(batch, prepared, device) for batch in finetune_batches or ()]
+            if not tuning:
+                raise UsageError("There was nothing to finetune with.", hint="Give 32 to 1000 images.")
+        if settings.finetune == "adaquant":
+            calibration = _Counted(batches, prepared, device, progress or _ignore)
+            found = refine.finetuned(
+                prepared, placed, tuning, calibration, settings.bias_correction, device, finetune_progress
+            )
+            images, count = calibration.images, calibration.batches
+            if not images:
+                raise UsageError("There was nothing to calibrate with.", hint="Give 100 to 1000 images.")
+        else:
+            calibrator = Calibrator(prepared, placed, settings.bias_correction, device)
+            images = _observe(calibrator, batches, progress or _ignore, checkpoint)
+            calibrator.finish()
+            count = calibrator.batches
+            found = refine.learned(calibrator, tuning, finetune_progress) if tuning else refine.plain(calibrator)
+    result = check(quantized_graph(found.graph, placed, found.positions, found.corrections))
     return Quantized(
         graph=result,
         float_graph=equal,
-        quant_info=quant_info(prepared, placed, positions, settings.bias_correction, "unmask"),
-        bias_corr=bias_corrections(prepared, corrections),
-        clamps=clamps,
+        quant_info=quant_info(
+            prepared, placed, found.positions, settings.bias_correction, "unmask", finetuned=bool(tuning)
+        ),
+        bias_corr=bias_corrections(prepared, found.corrections),
+        clamps=found.clamps,
         notes=tuple(graph.get("__notes", ())),
         images=images,
-        batches=calibrator.batches,
+        batches=count,
+        tuning=found.tuning,
     )
 
 
@@ -134,15 +163,13 @@ def _observe(
     """Feed what is not done yet; the number of images, those done earlier included."""
     if checkpoint is not None:
         checkpoint.restore(calibrator)
-    shape, done, seen, images = calibrator.graph.inputs[0].output.shape, calibrator.batches, 0, 0
+    done, seen, images = calibrator.batches, 0, 0
     try:
         for batch in batches:
-            _check_batch(batch, shape)
+            _check_batch(batch, calibrator.graph)
             seen, images = seen + 1, images + len(batch)
             if seen > done:
-                array = np.require(batch, requirements=["C", "W"])
-                calibrator.observe(torch.from_numpy(array).to(calibrator.device))
-                del array
+                calibrator.observe(_tensor(batch, calibrator.graph, calibrator.device))
                 if checkpoint is not None:
                     checkpoint.update(calibrator, images)
             del batch  # before the next one is made
@@ -163,7 +190,31 @@ def _ignore(_images: int) -> None:
     """Take progress that nobody watches."""
 
 
-def _check_batch(batch: Array, shape: tuple[int, ...]) -> None:
+@dataclass(slots=True)
+class _Counted:
+    """Calibration batches as tensors, counted as they go."""
+
+    source: Iterable[Array]
+    graph: Graph
+    device: str
+    progress: Progress
+    images: int = 0
+    batches: int = 0
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for batch in self.source:
+            self.images, self.batches = self.images + len(batch), self.batches + 1
+            yield _tensor(batch, self.graph, self.device)
+            self.progress(self.images)
+
+
+def _tensor(batch: Array, graph: Graph, device: str) -> torch.Tensor:
+    _check_batch(batch, graph)
+    return torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(device)
+
+
+def _check_batch(batch: Array, graph: Graph) -> None:
+    shape = graph.inputs[0].output.shape
     wanted = (shape[3], shape[1], shape[2]) if len(shape) == 4 else shape[1:]
     if batch.dtype != np.float32 or tuple(batch.shape[1:]) != wanted or not len(batch):
         raise UsageError(

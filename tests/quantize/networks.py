@@ -6,6 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quantize.approximate import approximate
+from quantize.calibrate import Calibrator
+from quantize.equalize import equalize
+from quantize.pipeline import float_graph
+from quantize.plan import plan
+from quantize.tuning import Network
 from xmodel.graph import Array
 
 
@@ -47,3 +53,14 @@ def images(count: int, size: int = 16, seed: int = 1) -> Array:
     """NCHW float32 in [0, 1] on the 8-bit grid."""
     levels = np.random.default_rng(seed).integers(0, 256, (count, 3, size, size))
     return (levels / 255).astype(np.float32)
+
+
+def frozen(module: nn.Module, data: Array, batch_size: int) -> tuple[Network, list[Tensor]]:
+    """`module` calibrated on `data` without bias correction: its network with frozen positions, and the batches."""
+    graph = approximate(equalize(float_graph(module, "Net", data[:1])))
+    calibrator = Calibrator(graph, plan(graph), correct_bias=False)
+    batches = [torch.from_numpy(data[i : i + batch_size]) for i in range(0, len(data), batch_size)]
+    for batch in batches:
+        calibrator.observe(batch)
+    found = Network(graph, calibrator.plan, calibrator.positions, calibrator.float_constants, calibrator.constants)
+    return found, batches

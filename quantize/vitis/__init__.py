@@ -1,1 +1,0 @@
-"""The vendor's quantizer, driven from outside: job files, a worker in its own Python, its messages made clear."""

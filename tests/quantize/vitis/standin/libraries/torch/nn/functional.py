@@ -1,1 +1,0 @@
-"""Nothing: the stand-in network is never run."""
