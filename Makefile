@@ -8,7 +8,9 @@ CROPS   ?=
 LABELS  ?=
 TARGET  ?=
 DEVICE  ?=
+BACKEND ?=
 THREADS ?=
+VITIS_PYTHON ?=
 OUT     ?= build
 
 VENV    := .venv
@@ -44,6 +46,7 @@ help: ## This list
 	@echo "  CALIB     folder of face crops to calibrate on, for quantize [the sample set]"
 	@echo "  CROPS     folder of unseen face crops, for infer and compare [the sample set]"
 	@echo "  LABELS    DFDC metadata.json that labels CROPS [that of the sample set, none with CROPS]"
+	@echo "  BACKEND   quantizer: unmask, or vitis for the vendor's pytorch_nndct, in the Python VITIS_PYTHON [unmask]"
 	@echo "  TARGET    DPU to compile for: a name, alias or fingerprint [DPUCVDX8H_ISA1_F2W2_8PE, the VCK5000]"
 	@echo "  DEVICE    what infer runs on [the card where there is one, else the emulator]"
 	@echo "  THREADS   runner threads of infer [chosen for the machine]"
@@ -74,9 +77,10 @@ fetch: $(VENV)/.ready-fetch ## Bring the published weights and data to OUT/fetch
 samples: setup ## Make the offline sample set
 	@$(UNMASK) samples --out "$(SAMPLES)"
 
-quantize: setup $(if $(CALIB),,samples) ## Float weights to INT8: MODEL, WEIGHTS, CALIB
+quantize: setup $(if $(CALIB),,samples) ## Float weights to INT8: MODEL, WEIGHTS, CALIB, BACKEND
 	@$(UNMASK) quantize $(network) --calib "$(calib)" \
-	  $(call option,labels,$(if $(CALIB),,$(SAMPLES)/metadata.json)) --out "$(OUT)/quantize"
+	  $(call option,labels,$(if $(CALIB),,$(SAMPLES)/metadata.json)) $(call option,backend,$(BACKEND)) \
+	  $(call option,vitis-python,$(VITIS_PYTHON)) --out "$(OUT)/quantize"
 
 compile: setup ## The model quantized last to a deployable one: TARGET
 	@$(UNMASK) compile "$(OUT)/quantize" $(call option,target,$(TARGET)) --out "$(OUT)/compile"

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from deploy.console import Json, Output, Quiet, say_error
-from deploy.verbs import card, compare, compiler, data, evaluate, infer, quantize, run, summary, train
+from deploy.verbs import card, compare, compiler, data, evaluate, infer, quantize, run, summary, train, xmodel
 from xmodel.artifact import versions
 from xmodel.errors import ExitCode, UnmaskError
 
@@ -73,6 +73,7 @@ app.command("infer")(infer.infer)
 app.command("compare")(compare.compare)
 app.command("summary")(summary.summary)
 app.add_typer(card.app, name="card")
+app.add_typer(xmodel.app, name="xmodel")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy import vendor_quantizer
 from deploy.batches import Reader, to_nchw
 from deploy.calibration import Calibration, ImageFolder
 from deploy.compare import compare
@@ -30,6 +31,7 @@ from xmodel.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from quantize.pipeline import Quantized, Settings
+    from quantize.vitis.job import VitisSettings
 
 REPORT, PAGE = "quant_report.json", "quant_report.html"
 STATE = "calibration_state.json"  # of a calibration that was stopped; gone when the stage is done
@@ -43,6 +45,7 @@ class QuantizeJob:
 
     Afterwards float and quantized run on `evaluate` of these images, evenly spread, and the report compares them.
     `labels` is a DFDC `metadata.json` (folders of crops) or a `.npy` of class indices; `notes` go to the report.
+    With `vitis` the vendor's quantizer does it.
     """
 
     source: Source
@@ -52,6 +55,7 @@ class QuantizeJob:
     labels: Path | None = None
     evaluate: int = 16
     notes: tuple[str, ...] = ()
+    vitis: VitisSettings | None = None
 
 
 def quantize_stage(job: QuantizeJob, out: Output) -> tuple[dict[str, Any], bool]:
@@ -97,6 +101,7 @@ def _record(job: QuantizeJob) -> dict[str, Any]:
         "batch_size": _split(job.calibration.sizes),
         "evaluate": job.evaluate,
         **asdict(job.settings),
+        **vendor_quantizer.arguments(job.vitis),
         "notes": list(job.notes),
     }
     return artifact.record("quantize", inputs, arguments)
@@ -126,11 +131,13 @@ def _work(job: QuantizeJob, truth: _Truth, wanted: dict[str, Any], out: Output) 
     rows = provenance(wanted)
     write_html(job.out / PAGE, "quantize.html.j2", r=report, provenance=rows, record=wanted, layer_crops=LAYER_CROPS)
     (job.out / STATE).unlink(missing_ok=True)
-    return [*files, kept, REPORT, PAGE]
+    return [*files, kept, REPORT, PAGE, *vendor_quantizer.log_files(job.vitis)]
 
 
 def _calibrate(job: QuantizeJob, graph: Graph, wanted: dict[str, Any], out: Output) -> Quantized:
-    """Quantize `graph`, going on where an earlier run with the same inputs and settings was stopped."""
+    """Quantize `graph`, our own quantizer going on where an earlier run of the same inputs and settings was stopped."""
+    if job.vitis is not None:
+        return vendor_quantizer.quantize(graph, job.calibration, job.out, job.vitis, out)
     from quantize import pipeline
     from quantize.resume import Checkpoint
 

@@ -81,3 +81,17 @@ def layers(items: Sequence[Mapping[str, Any]], worst: int = 8) -> Table:
         fix_point = "–" if item["fix_point"] is None else str(item["fix_point"])
         table.add_row(_tail(item["name"]), item["type"], fix_point, f"{number(item['sqnr'], 1)} dB")
     return table
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ("fix", "bytes")) -> str:
+    """Aligned lines that are never folded: a pipe gets one a row. Columns named in `right` are flush right."""
+    cells = [[cell.replace("\n", "\\n") for cell in row] for row in ([header, *rows] if header else rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    flush = [title in right for title in header] or [False] * len(widths)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, flush, strict=True)
+        ).rstrip()
+        for row in cells
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,10 +20,11 @@ def resolve(name: str) -> str:
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if kind not in CHOICES or (index and (kind == "cpu" or not index.isdecimal())):
+    match = re.fullmatch(r"(cpu)|(cuda)(?::(\d{1,3}))?", name)
+    if match is None:
         raise UsageError(f"There is no device {name!r}.", hint=f"Choose one of: {', '.join(CHOICES)}.")
-    if kind == "cuda" and not torch.cuda.is_available():
+    index = match[3]
+    if match[2] and not torch.cuda.is_available():
         built = "" if torch.version.cuda else " This PyTorch is built without CUDA."
         raise UnavailableError(f"No CUDA device can be used.{built}", hint="Use --device cpu or auto.")
     if index and int(index) >= torch.cuda.device_count():

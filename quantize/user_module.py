@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from quantize.program import silenced
-from xmodel.errors import UsageError
+from xmodel.errors import UnmaskError, UsageError
 
 
 def split(text: str) -> tuple[Path, str]:
@@ -31,8 +31,8 @@ def split(text: str) -> tuple[Path, str]:
 def beside(path: Path) -> Iterator[None]:
     """Let the user's file import its neighbours, as `python file.py` would, and tell where in it an error arose.
 
-    Every exception inside becomes a `UsageError` with the file and line; one that is a `UsageError` already
-    gets them where it has none.
+    An exception that the user's file raised becomes a `UsageError` with the file and line; a `UsageError`
+    without a place gets it. All others pass.
     """
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
@@ -42,12 +42,13 @@ def beside(path: Path) -> Iterator[None]:
     except UsageError as error:
         line = _line(error.__cause__, path) if error.__cause__ else ""
         raise UsageError(error.what, where=error.where or line or str(path), hint=error.hint) from error
+    except UnmaskError:
+        raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
-            where, text = f"{path}:{error.lineno}", error.msg
-        else:
-            where, text = _line(error, path) or str(path), str(error)
-        raise UsageError(f"Your file raised {type(error).__name__}: {text}".rstrip(": ") + ".", where=where) from error
+        line = _line(error, path)
+        if not line:
+            raise
+        raise UsageError(f"Your file raised {type(error).__name__}: {error}".rstrip(": ") + ".", where=line) from error
     finally:
         sys.path.remove(folder)
 
@@ -84,11 +85,19 @@ def _run(path: Path) -> ModuleType:
         raise UsageError("There is no such Python file.", where=str(path))
     name = f"unmask_user_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise UsageError("This is not a Python file: its name must end in .py.", where=str(path))
     namespace = importlib.util.module_from_spec(spec)
     sys.modules[name] = namespace  # dataclasses and torch.export look the module of a class up here
-    spec.loader.exec_module(namespace)
+    try:
+        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except OSError as error:
+        raise UsageError(f"Cannot read this file: {error.strerror}.", where=str(path)) from error
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise UsageError(f"This file is not valid Python: {text}.", where=f"{path}{line}") from error
+    exec(code, vars(namespace))
     return namespace
 
 

@@ -71,6 +71,14 @@ def quantize(
     config: Annotated[
         Path | None, typer.Option(help="The vendor's JSON configuration; what a DPU cannot have is refused.")
     ] = None,
+    backend: Annotated[
+        Literal["auto", "unmask", "vitis"],
+        typer.Option(help="Whose quantizer: unmask's own, which auto prefers, or the vendor's (pytorch_nndct)."),
+    ] = "auto",
+    vitis_python: Annotated[
+        Path | None,
+        typer.Option(help="The Python that has pytorch_nndct; default: this one, conda's vitis-ai-*, python3."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where calibration computes: cpu, cuda or auto.")] = "cpu",
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/quantize"),
     json: Json = False,
@@ -84,17 +92,20 @@ def quantize(
     from deploy.judge import demand
     from deploy.quantize_stage import QuantizeJob, quantize_stage
     from deploy.sources import ImageOptions, NetworkOptions
+    from deploy.vendor_quantizer import choose
     from quantize.config import VendorConfig, read_config
     from quantize.device import resolve
 
     output = Output.of(context, json, quiet)
-    resolve(device)
+    if backend != "vitis":  # the vendor's torch may see a GPU that ours does not
+        resolve(device)
     vendor = read_config(config) if config else VendorConfig()
     settings = vendor.settings(equalize, bias_correction, device)
     images = find(calib, limit, split(batch_size, batch_sizes))
     options = ImageOptions(input_size, mean, std, color_order)
     source = NetworkOptions(model, module, program, weights, seed, name).source(options, images.shape)
-    job = QuantizeJob(source, images, out, settings, labels, evaluate, vendor.notes)
+    vitis = choose(backend, settings, vitis_python, config)
+    job = QuantizeJob(source, images, out, settings, labels, evaluate, vendor.notes, vitis)
     report, ran = quantize_stage(job, output)
     state = f"{report['seconds']:.1f} s" if ran else "up to date"
     output.result(

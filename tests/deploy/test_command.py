@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +118,18 @@ def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> Non
     with Output().progress("working", 3) as advance:
         advance(3)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_time_left_is_told_after_the_first_slow_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    screen, now = io.StringIO(), 0.0
+    terminal = Console(file=screen, force_terminal=True, width=100, get_time=lambda: now, legacy_windows=False)
+    monkeypatch.setattr(console, "_console", lambda stderr: terminal)
+    with Output().progress("working", 100, done=40) as advance:
+        now += 60.0
+        advance(20)  # 20 in a minute: 40 more take two
+    assert "60/100 0:02:00" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
 
 
 def test_warnings_stay_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:

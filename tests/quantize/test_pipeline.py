@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from quantize import pipeline
 from quantize.execute import Executor
 from quantize.pipeline import Quantized, Settings, export, float_graph, quantize_graph
 from tests.quantize.networks import images, small
 from xmodel import file
 from xmodel.artifact import read_json
 from xmodel.errors import UsageError
+from xmodel.graph import Array
 
 
 def _quantized(settings: Settings | None = None) -> Quantized:
@@ -90,3 +95,56 @@ def test_a_network_of_one_layer() -> None:
     module = nn.Conv2d(3, 2, 1).eval()
     result = quantize_graph(float_graph(module, "One", images(1)), [images(2)])
     assert [op.type for op in result.graph.ops] == ["const", "fix", "const", "fix", "data", "fix", "conv2d", "fix"]
+
+
+def test_the_users_module_is_left_as_it_was() -> None:
+    module = small()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    kind, inner = type(module), dict(module.named_modules())
+    quantize_graph(float_graph(module, "Small", images(1)), [images(4)])
+    assert type(module) is kind and dict(module.named_modules()) == inner and not module.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert not module._forward_hooks and all(p.grad is None for p in module.parameters())
+
+
+def test_one_batch_is_held_at_a_time() -> None:
+    live, most = 0, 0
+
+    class Batch(np.ndarray):
+        def __del__(self) -> None:
+            nonlocal live
+            live -= self.base is None
+
+    def batches() -> Iterator[Array]:
+        nonlocal live, most
+        for seed in range(5):
+            array = np.empty((2, 3, 16, 16), np.float32).view(Batch).copy()
+            array[:] = images(2, seed=seed)
+            live += 1
+            most = max(most, live)
+            yield array
+            del array
+
+    seen: list[int] = []
+    result = quantize_graph(float_graph(small(), "Small", images(1)), batches(), progress=seen.append)
+    assert (result.batches, most, seen) == (5, 1, [2, 4, 6, 8, 10])
+
+
+def test_read_only_batches_do(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", images(4))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    graph = float_graph(small(), "Small", images(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert quantize_graph(graph, [mapped]).quant_info == quantize_graph(graph, [images(4)]).quant_info
+
+
+def test_the_modules_docstring_works(tmp_path: Path) -> None:
+    """The three lines that its docstring shows."""
+    code = re.findall(r"^    (\w.*)$", pipeline.__doc__ or "", flags=re.MULTILINE)
+    assert len(code) == 3
+    names = {**vars(pipeline), "module": small(), "images": images(20)}
+    monkey = [line.replace('Path("out")', f"Path({str(tmp_path)!r})") for line in code]
+    exec("\n".join(monkey), names)
+    assert {path.name for path in tmp_path.iterdir()} == {"Net_int.xmodel", "quant_info.json", "bias_corr.npz"}
+    assert names["result"].batches == 3

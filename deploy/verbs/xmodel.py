@@ -1,0 +1,62 @@
+"""`unmask xmodel`: look into .xmodel files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.console import Json, Output, Quiet
+
+app = typer.Typer(help="Look into .xmodel files.", no_args_is_help=True)
+
+Model = Annotated[Path, typer.Argument(help="Any .xmodel: quantized or compiled, ours or the vendor's.")]
+
+
+@app.callback()
+def _xmodel() -> None:
+    """Look into .xmodel files."""
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    model: Model,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with weight histograms here.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What is in a file: subgraphs, ops, sizes, fix points.
+
+    --html adds a histogram of every constant and the range it uses.
+    """
+    from deploy.show import show as found_in
+    from deploy.show import texts
+
+    output = Output.of(context, json, quiet)
+    found = found_in(model, html)
+    output.result(found, *texts(found), *([f"Page: {html}"] if html else []))
+
+
+@app.command("diff")
+def diff(
+    context: typer.Context,
+    a: Annotated[Path, typer.Argument(help="An .xmodel.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What differs between two files, what matters most first.
+
+    Fix positions, weights, structure, attributes, ops that only one has. Ops are paired by name without its numbers
+    and by structure. Exit 0: equal in content; 1: different.
+    """
+    from deploy.differ import compare, texts
+    from xmodel.errors import ExitCode
+
+    output = Output.of(context, json, quiet)
+    data, found = compare(a, b)
+    output.result(data, *texts(found, data["same_bytes"]))
+    if not found.equal:
+        raise typer.Exit(int(ExitCode.GATE))

@@ -1,0 +1,1 @@
+"""Nothing: the stand-in network is never run."""
