@@ -112,6 +112,11 @@ def _write_config(folder: Path, settings: VitisSettings) -> str | None:
     config = _configuration(settings)
     if config is None:
         return None
+    if settings.target is not None:
+        raise UsageError(
+            f"The vendor's tool ignores the target {settings.target!r} beside a configuration.",
+            hint="Leave out the target, or the configuration and the switches that need one.",
+        )
     write_json(folder / "quant_config.json", config)
     return "quant_config.json"
 

@@ -253,6 +253,7 @@ def export(job: Job) -> Dict[str, Any]:
     import torch
 
     discard(job, [name for name in listing(job) if name.endswith("_int.xmodel")] + [DEPLOY])
+    job.settings["device"] = "cpu"  # the tool exports nothing that lies on a GPU
     example = job.example()
     tool = quantizer(job, "test", job.network(), example)
     tuned(job, tool)

@@ -19,6 +19,7 @@ from quantize.vitis.job import VitisSettings, write_job
 from quantize.vitis.modelcode import model_code
 from tests.quantize.networks import images, small
 from tests.quantize.vitis import tool
+from xmodel.errors import UsageError
 
 ALLOWED = {"numpy", "torch", "pytorch_nndct"}
 
@@ -159,6 +160,21 @@ def test_the_tools_exit_is_no_success(
     tool.use(monkeypatch, answers, fault=fault, bare=True)
     code, answer, _ = run(Path(sys.executable), step, folder)
     assert code == 1 and answer["error"]["kind"] == "exit" and answer["error"]["code"] == status
+
+
+def test_calibration_on_a_gpu_exports_from_the_cpu(
+    answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool.use(monkeypatch, answers, bare=True)
+    folder = make_job(tmp_path / "job", device="cuda")
+    for step in ("calib", "test", "export"):
+        code, answer, said = run(Path(sys.executable), step, folder)
+        assert code == 0 and answer["ok"], said
+
+
+def test_a_target_beside_a_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="ignores the target 'DPUCVDX8H'"):
+        make_job(tmp_path / "job", equalize=False, target="DPUCVDX8H")
 
 
 @pytest.mark.parametrize(

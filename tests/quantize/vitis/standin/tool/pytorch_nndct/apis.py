@@ -51,7 +51,8 @@ class QuantModel:
 class Quantizer:
     """What torch_quantizer returns."""
 
-    def __init__(self, mode: str, module: Any, out: str, config: Optional[str]) -> None:
+    def __init__(self, mode: str, module: Any, out: str, device: Any, config: Optional[str] = None) -> None:
+        self.device = device
         self.name, self.out, self.mode = type(module).__name__, Path(out), mode
         self.config: Dict[str, Any] = json.loads(Path(config).read_text()) if config else {}
         self.tuned = False
@@ -117,6 +118,9 @@ class Quantizer:
         if FAULT == "batch" or self.quant_model.batches[-1] != 1:
             log("ERROR", "XMODEL_BATCHSIZE", "Batch size must be 1 when exporting xmodel.")
             return
+        if self.device.type != "cpu":
+            log("WARN", "XMODEL_DEVICE", "Exporting xmodel needs the CPU.")
+            return
         if FAULT == "shape":
             log("ERROR", "SHAPE_MISMATCH", "xmodel shape [1, 31, 31, 8] instead of [1, 32, 32, 8]")
         if FAULT != "no_file":
@@ -157,7 +161,7 @@ def _new(
     target: Optional[str] = None,
 ) -> NewQuantizer:
     _begin(quant_mode)
-    return NewQuantizer(quant_mode, module, output_dir, quant_config_file)
+    return NewQuantizer(quant_mode, module, output_dir, device, quant_config_file)
 
 
 def _old(
@@ -170,7 +174,7 @@ def _old(
     device: Any = None,
 ) -> OldQuantizer:
     _begin(quant_mode)
-    return OldQuantizer(quant_mode, module, "quantize_result", None)
+    return OldQuantizer(quant_mode, module, "quantize_result", device)
 
 
 torch_quantizer = _old if OLD else _new
