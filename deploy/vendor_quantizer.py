@@ -22,7 +22,7 @@ Backend = Literal["auto", "unmask", "vitis"]
 def choose(backend: Backend, settings: Settings, python: Path | None, config: Path | None) -> VitisSettings | None:
     """What the vendor's tool is asked for, or None for our own quantizer, which "auto" prefers.
 
-    Raises `UsageError` for a vendor's Python that would not be used.
+    Raises `UsageError` for a vendor's Python that would not be used and for what the vendor's tool does not have.
     """
     if backend != "vitis":
         if python is not None:
@@ -32,7 +32,16 @@ def choose(backend: Backend, settings: Settings, python: Path | None, config: Pa
         return None
     from quantize.vitis.job import VitisSettings
 
-    return VitisSettings(settings.equalize, settings.bias_correction, settings.device, config=config, python=python)
+    if settings.finetune == "learned":
+        raise UsageError("The vendor's quantizer has no learned rounding.", hint="Use --backend unmask for it.")
+    return VitisSettings(
+        equalize=settings.equalize,
+        bias_correction=settings.bias_correction,
+        device=settings.device,
+        fast_finetune=settings.finetune == "adaquant",
+        config=config,
+        python=python,
+    )
 
 
 def arguments(settings: VitisSettings | None) -> dict[str, Any]:

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from deploy.vendor_quantizer import choose
+from quantize.pipeline import Settings
+from quantize.vitis.job import VitisSettings
 from tests.deploy.tiny import exit_code, files
 from tests.quantize.networks import images, small
 from tests.quantize.vitis import tool
 from xmodel import file
+from xmodel.errors import UsageError
 
 
 @pytest.fixture
@@ -72,3 +76,11 @@ def test_no_vendor_tool_exits_3(
 def test_a_vendors_python_that_would_not_be_used(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(*arguments, "--vitis-python", sys.executable) == 2
     assert "Add --backend vitis" in capsys.readouterr().err
+
+
+def test_settings_become_the_vendors() -> None:
+    assert choose("auto", Settings(), None, None) is None
+    made = choose("vitis", Settings(False, False, "auto", "adaquant"), Path("py"), Path("c.json"))
+    assert made == VitisSettings(False, False, "auto", True, Path("c.json"), python=Path("py"))
+    with pytest.raises(UsageError, match="no learned rounding"):
+        choose("vitis", Settings(finetune="learned"), None, None)
