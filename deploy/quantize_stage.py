@@ -156,13 +156,17 @@ def _calibrate(job: QuantizeJob, graph: Graph, wanted: dict[str, Any], out: Outp
                 advance(max(0, images - seen))
                 seen = max(seen, images)
 
-            return pipeline.quantize_graph(graph, job.calibration.batches(graph), job.settings, progress, checkpoint)
+            batches = job.calibration.batches(graph)
+            quantized = pipeline.quantize_graph(graph, batches, job.settings, progress, checkpoint)
     except KeyboardInterrupt:
         if seen:
             out.warn(
                 f"Calibration stopped after {seen} of {job.calibration.count} images; they need not be done again."
             )
         raise
+    if done and checkpoint.ignored:  # found out on the way
+        out.note(f"{job.out / STATE} was not used after all: {checkpoint.ignored}. Calibration was done anew.")
+    return quantized
 
 
 def _head(job: QuantizeJob, quantized: Quantized, name: str) -> dict[str, Any]:

@@ -219,6 +219,20 @@ def test_a_state_that_does_not_fit_is_not_used(
     assert _json("out/quant_report.json")["batches"] == 3 and STATE not in files(folder / "out")
 
 
+def test_a_state_with_damaged_content_is_told(
+    folder: Path, program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["quantize", "--program", program, "--calib", "x.npy", "--batch-size", 3, "--evaluate", 0, "--out"]
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 1)
+        assert exit_code(*arguments, "out") == 130
+    state = _json(f"out/{STATE}")
+    (folder / "out" / STATE).write_text(json.dumps({**state, "history": {}}))
+    assert exit_code(*arguments, "out") == 0
+    assert "was not used after all: its content is damaged" in capsys.readouterr().err
+    assert _json("out/quant_report.json")["batches"] == 4
+
+
 MODULE = ["--module", "net.py:Classifier"]
 ARRAY = ["--calib", "x.npy"]
 
