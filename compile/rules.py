@@ -1,17 +1,18 @@
 """Placement rules: for each op of a lowered graph, may it run on the DPU of a target, and if not, why, with numbers.
 
 Source of the rules: the vendor's target descriptions, its inspector (release 3.0) and PG403; the limits themselves
-are data of the target. A rule takes the graph, the op and the target and returns None or the reason as a sentence
-without its full stop.
+are data of the target. A rule takes the graph, the op and the target and returns None or a sentence without its full
+stop: what is broken, and after the first "; ", where there is one, the way out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 from arch.targets import ConvLimits, Sizes, Target, WindowLimits, targets
-from compile.normalize import COMPUTE
+from compile.host import host_only
 from xmodel.graph import Graph, Op
 
 Rule = Callable[[Graph, Op, Target], str | None]
@@ -27,24 +28,23 @@ _ACTIVATION_NAMES = {
 _BILINEAR_SCALES = (2, 4, 8)
 _MAX_ADDENDS = 4
 
-_HOST_ONLY = {
-    "fix2float": "int8 to float is the host's work",
-    "float2fix": "float to int8 is the host's work",
-    "fix": "rounding of float values is the host's work",
-    "sigmoid": "the DPU has no sigmoid; hard-sigmoid directly after a convolution runs on it where the target has it",
-    "softmax": "the DPU has no softmax",
-    "tanh": "the DPU has no tanh; hard-tanh or relu can be trained in its place",
-    "relu": "relu runs only fused: directly behind a convolution or add that nothing else reads",
-    "relu6": "relu6 runs only fused: behind a convolution that nothing else reads, at fix point 4 or above",
-    "leaky-relu": "leaky-relu runs only fused: behind a convolution that nothing else reads, with slope 26/256",
-    "prelu": "the DPU has no prelu; leaky-relu with slope 26/256 runs behind a convolution",
-    "hard-sigmoid": "hard-sigmoid runs only fused, directly behind a convolution that nothing else reads",
-    "transpose": "the DPU cannot permute axes",
-    "strided_slice": "slices are the host's work",
-    "pixel-shuffle": "pixel-shuffle has no engine; a transposed convolution does the same kind of upsampling",
-    "sub": "the DPU has no subtraction; add runs on it",
-    "div": "the DPU has no division; a multiplication by a constant can be folded into a convolution",
-}
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What keeps an op from a DPU: the `rule` with numbers, a `rewrite` that would fit ("" when none is known), and the
+    sister designs that take the op as it is."""
+
+    rule: str
+    rewrite: str
+    takers: tuple[Target, ...]
+
+    def __str__(self) -> str:
+        """All of it in one sentence, without its full stop."""
+        others = _either([short_name(target) for target in self.takers])
+        told = f"{self.rule}; {self.rewrite}" if self.rewrite else self.rule
+        if not others:
+            return told
+        return f"{told}, or target {others}" if self.rewrite.startswith("use ") else f"{told}; target {others} takes it"
 
 
 def reasons(graph: Graph, target: Target) -> dict[str, str]:
@@ -61,13 +61,17 @@ def reasons(graph: Graph, target: Target) -> dict[str, str]:
 
 def broken_rule(graph: Graph, op: Op, target: Target) -> str | None:
     """None when `target`'s DPU takes `op`, else the rule it breaks, the way out and the sister designs that take it."""
+    broken = explain(graph, op, target)
+    return None if broken is None else str(broken)
+
+
+def explain(graph: Graph, op: Op, target: Target) -> Broken | None:
+    """None when `target`'s DPU takes `op`, else what is wrong and what would be right."""
     reason = _broken(graph, op, target)
     if reason is None:
         return None
-    others = _either([short_name(t) for t in takers(graph, op, target)])
-    if not others:
-        return reason
-    return f"{reason}, or target {others}" if "; use " in reason else f"{reason}; target {others} takes it"
+    rule, _, rewrite = reason.partition("; ")
+    return Broken(rule, rewrite, tuple(takers(graph, op, target)))
 
 
 def takers(graph: Graph, op: Op, target: Target) -> list[Target]:
@@ -80,18 +84,13 @@ def short_name(target: Target) -> str:
     """What a person calls a design within its family: "8PE", "6PE_aieDWC", "B4096"."""
     rest = target.name.removeprefix(f"{target.type}_ISA{target.isa}").strip("_")
     head, _, tail = rest.partition("_")
-    return tail if head.startswith("F") and tail else rest or target.name
+    short = tail if head.startswith("F") and tail else rest
+    return short if any(c.isdigit() for c in short) else target.name
 
 
 def _broken(graph: Graph, op: Op, target: Target) -> str | None:
     rule = _RULES.get(op.type)
-    return _host(graph, op, target) if rule is None else rule(graph, op, target)
-
-
-def _host(graph: Graph, op: Op, target: Target) -> str:
-    if op.type in COMPUTE:
-        return f"{op.type} stays float: an operand or its result has no fix point, or it is of a form without an engine"
-    return _HOST_ONLY.get(op.type, f"{op.type} has no integer form; the DPU computes on int8 alone")
+    return host_only(graph, op) if rule is None else rule(graph, op, target)
 
 
 def convolution(graph: Graph, op: Op, target: Target) -> str | None:
@@ -150,7 +149,7 @@ def pool(graph: Graph, op: Op, target: Target) -> str | None:
     what = f"{kind} {kernel[0]}x{kernel[1]}"
     _, height, width, _ = _image(graph, op)
     if not all(side in limits.kernel for side in kernel):
-        chain = _pool_chain(kernel, stride, (width, height), limits.kernel) if kind == "max-pool" else ""
+        chain = _pool_chain(kernel, stride, (width, height), limits.kernel)
         return f"{what}: {short_name(target)} takes kernels {limits.kernel}{chain}"
     if (width, height) != kernel and not all(step in limits.stride for step in stride):
         return f"{what}, stride {stride[0]}x{stride[1]}: {short_name(target)} takes strides {limits.stride}"

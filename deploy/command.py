@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from deploy.console import Json, Output, Quiet, say_error
-from deploy.verbs import card, compare, compiler, data, evaluate, infer, quantize, run, summary, train, xmodel
+from deploy.verbs import card, compare, compiler, data, evaluate, infer, inspect, quantize, run, summary, train, xmodel
 from xmodel.artifact import versions
 from xmodel.errors import ExitCode, UnmaskError
 
@@ -67,6 +67,7 @@ app.command("samples")(data.samples)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("quantize")(quantize.quantize)
+app.command("inspect")(inspect.inspect)
 app.command("compile")(compiler.compile_)
 app.command("run")(run.run)
 app.command("infer")(infer.infer)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,11 +10,11 @@ from arch.targets import Parallelism, find
 from compile.estimate import Cost, augmented, cost, total
 from compile.lower import lower
 from tests.compile.build import uynet
-from tests.compile.goldens import GOLDENS
+from tests.compile.goldens import GOLDENS, facts
 from tests.shared import needs_shared
 from xmodel import file
 from xmodel.graph import Graph as XGraph
-from xmodel.graph import Op, Tensor, attrs
+from xmodel.graph import Op, Subgraph, Tensor, attrs
 
 ARRAY = Parallelism(input_channels=64, output_channels=128, pixels=8)
 FILES = sorted((GOLDENS / "xmodels").glob("*vck5000*.xmodel"))
@@ -49,6 +50,26 @@ def test_first_layers_are_augmented_where_the_vendors_are(path: Path) -> None:
         if op.type == "conv2d-fix":
             plain = replace(op, attrs={k: v for k, v in op.attrs.items() if k != "channel_augmentation"})
             assert augmented(graph, plain, ARRAY) == ("channel_augmentation" in op.attrs)
+
+
+@needs_shared
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_recorded_facts_come_out(path: Path) -> None:
+    """Every node of the recorded tree: subgraphs, super-layers, bytes of parameters."""
+    graph = file.read(path)
+    assert graph.root is not None
+    pairs: list[tuple[Any, Subgraph]] = [(facts(path.stem)["subgraph_tree"], graph.root)]
+    checked = 0
+    while pairs:
+        node, part = pairs.pop()
+        assert node["name"] == part.name
+        found = total(cost(graph, graph.op(name), ARRAY) for name in part.all_ops())
+        assert (found.workload, found.workload_on_arch) == (node["workload"], node["workload_on_arch"]), part.name
+        if node.get("device") == "DPU":
+            assert found.parameter_bytes == node["reg_id_to_size"]["REG_0"]
+        pairs += zip(node.get("children", ()), part.children, strict=True)
+        checked += 1
+    assert checked >= 15
 
 
 def test_uynet_has_the_published_work() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from arch.targets import find, targets
 from compile.lower import lower
-from compile.rules import broken_rule, reasons, short_name
+from compile.rules import broken_rule, explain, reasons, short_name
 from tests.compile.build import uynet
 from xmodel.graph import Graph, Op, Tensor, attrs, const
 
@@ -51,8 +52,8 @@ def conv(side: int = 3, stride: int = 1, pad: int = 1, dilation: int = 1, nonlin
          "or target 6PE_aieDWC, 6PE_aieMISC or 4PE"),
         ("pool-fix", pool(5), "max-pool 5x5: 8PE takes kernels 1, 2, 3, 7; "
          "target 6PE_aieDWC, 6PE_aieMISC or 4PE takes it"),
-        ("pool-fix", pool(14, kind="AVG"), "average-pool 14x14: 8PE takes kernels 1, 2, 3, 7; "
-         "target 6PE_aieMISC or 4PE takes it"),
+        ("pool-fix", pool(14, kind="AVG"), "average-pool 14x14: 8PE takes kernels 1, 2, 3, 7; use 2x2 then 7x7, "
+         "or target 6PE_aieMISC or 4PE"),
         ("pool-fix", pool(2, other=3, kind="AVG"), "average-pool 2x3: 8PE averages over squares only"),
         ("pool-fix", pool(2, 9), "max-pool 2x2, stride 9x9: 8PE takes strides 1-8; "
          "target 6PE_aieMISC or 4PE takes it"),
@@ -84,8 +85,19 @@ def conv(side: int = 3, stride: int = 1, pad: int = 1, dilation: int = 1, nonlin
         ("pad-fix", {"mode": "REFLECT"}, "pad mode REFLECT: a DPU takes CONSTANT and SYMMETRIC"),
         ("hard-sigmoid-fix", {},
          "hard-sigmoid alone: 8PE has it only fused behind a convolution that nothing else reads"),
-        ("prelu", {}, "the DPU has no prelu; leaky-relu with slope 26/256 runs behind a convolution"),
-        ("aten::silu", {}, "aten::silu has no integer form; the DPU computes on int8 alone"),
+        ("prelu", {}, "the DPU has no prelu, whose slopes differ by channel; nn.LeakyReLU(0.1) directly after a "
+         "convolution runs on it, with slope 26/256"),
+        ("nndct_prelu", {}, "the DPU has no prelu, whose slopes differ by channel; nn.LeakyReLU(0.1) directly after a "
+         "convolution runs on it, with slope 26/256"),
+        ("silu", {}, "the DPU has no silu; nn.Hardswish directly after a convolution runs on it"),
+        ("aten::cumsum", {}, "aten::cumsum has no integer form: the DPU computes on int8 alone"),
+        ("leaky-relu", {"alpha": 0.01}, "leaky-relu with slope 0.01: the DPU has 0.101562 (26/256) alone; "
+         "use nn.LeakyReLU(0.1)"),
+        ("leaky-relu", {"alpha": 26 / 256}, "leaky-relu runs only fused; "
+         "put it directly behind a convolution that nothing else reads"),
+        ("relu", {}, "relu behind data-fix runs on the host; "
+         "put it directly behind a convolution or add that nothing else reads"),
+        ("conv2d", {}, "conv2d stays float: its operand 'x' has no fix point"),
     ],
 )  # fmt: skip
 def test_reasons_have_numbers_and_a_way_out(kind: str, values: dict[str, Any], on_8pe: str) -> None:
@@ -165,6 +177,32 @@ def test_only_the_end_of_uynet_is_the_hosts_on_every_variant() -> None:
         assert {graph.op(name).type for name in reasons(graph, target)} == {"fix2float", "sigmoid"}
 
 
+def test_an_operand_that_is_broadcast_has_no_engine() -> None:
+    gate = Op("k", "sigmoid", {"input": ("x",)}, {}, Tensor("k", (1, 1, 1, 64)))
+    found = reason("4PE", "mul", inputs={"input": ("x", "k")}, constants=(gate,))
+    assert found == "element-wise mult of 28x28x64 and 1x1x64: a DPU takes operands of one shape"
+
+
+def test_an_activation_behind_a_shared_result_is_the_hosts() -> None:
+    graph = graph_of("relu")
+    twice = Graph("g", (*graph.ops, replace(graph.op("y"), name="z", output=Tensor("z", IMAGE))))
+    assert broken_rule(twice, twice.op("y"), find("8PE")) == (
+        "relu behind data-fix, which 2 ops read, runs on the host; "
+        "put it directly behind a convolution or add that nothing else reads"
+    )
+
+
+def test_the_parts_of_an_explanation() -> None:
+    graph = graph_of("pool-fix", **pool(14))
+    broken = explain(graph, graph.op("y"), find("8PE"))
+    assert broken is not None
+    assert broken.rule == "max-pool 14x14: 8PE takes kernels 1, 2, 3, 7"
+    assert broken.rewrite == "use 2x2 then 7x7"
+    assert [target.name for target in broken.takers] == ["DPUCVDX8H_ISA1_F2W4_6PE_aieMISC", "DPUCVDX8H_ISA1_F2W4_4PE"]
+    assert explain(graph, graph.op("y"), find("4PE")) is None
+
+
 def test_names_of_designs() -> None:
     names = [short_name(target) for target in targets()[:6]]
     assert names == ["F2W2", "8PE", "6PE_aieDWC", "6PE_aieMISC", "4PE", "B4096"]
+    assert all(find(short_name(target)) is target for target in targets())
