@@ -16,7 +16,7 @@ from compile.estimate import cost, total
 from compile.lower import lower
 from compile.partition import partition
 from compile.rules import reasons
-from xmodel import artifact, file
+from xmodel import artifact, file, golden
 from xmodel.check import check
 from xmodel.errors import ArtifactError
 from xmodel.graph import Graph, Subgraph
@@ -59,8 +59,9 @@ def compile_graph(graph: Graph, target: Target, source_md5: str = "") -> Graph:
     """`graph` (the quantizer's: float ops and `fix`) lowered, placed and partitioned for `target`.
 
     The result holds its parameters and no machine code, which graph attribute `unmask_emulator_only` says; the
-    source's graph attributes stay, its `return_ops` name the ops of the compiled graph. `source_md5` is the hex
-    digest of the source file. Raises `ArtifactError` for a graph that is not a quantized one.
+    source's graph attributes stay, save a golden run, which is the source's own; its `return_ops` name the ops of the
+    compiled graph. `source_md5` is the hex digest of the source file. Raises `ArtifactError` for a graph that is not
+    a quantized one.
     """
     if any(op.type.endswith("-fix") or op.type == "upload" for op in graph.ops):
         raise ArtifactError(
@@ -72,7 +73,7 @@ def compile_graph(graph: Graph, target: Target, source_md5: str = "") -> Graph:
             f"Graph {graph.name!r} holds no fix ops: it is not the output of a quantizer.",
             hint="Compile the _int.xmodel that quantization wrote.",
         )
-    lowered = lower(graph, {name.upper() for name in target.conv.activations})
+    lowered = lower(golden.strip(graph), {name.upper() for name in target.conv.activations})
     compiled = check(partition(lowered, target, reasons(lowered, target)))
     return _described(compiled, source_md5)
 

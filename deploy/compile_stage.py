@@ -20,12 +20,16 @@ REPORT, PAGE = "compile_report.json", "compile_report.html"
 
 @dataclass(frozen=True, slots=True)
 class CompileJob:
-    """Compile `quantized` (a file, or the folder of the quantize stage) for `target` into `out`/`name`.xmodel."""
+    """Compile `quantized` (a file, or the folder of the quantize stage) for `target` into `out`/`name`.xmodel.
+
+    `golden` embeds a run of the quantized file's golden image, or of noise where it has none.
+    """
 
     quantized: Path
     target: str
     out: Path
     name: str | None = None
+    golden: bool = False
 
 
 def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
@@ -35,7 +39,8 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
     source = quantized_file(job.quantized)
     target = find(job.target)
     name = job.name or source.stem.removesuffix("_int")
-    wanted = artifact.record("compile", {source.name: artifact.sha256(source)}, {"target": target.name, "name": name})
+    arguments = {"target": target.name, "name": name, **({"golden": True} if job.golden else {})}
+    wanted = artifact.record("compile", {source.name: artifact.sha256(source)}, arguments)
 
     def work() -> list[str]:
         from compile.pipeline import compile_graph, summarize, write_package
@@ -43,7 +48,10 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
 
         out.note(f"Compiling {source} for {target.name} …")
         start = time.perf_counter()
-        compiled = compile_graph(file.read(source), target, _md5(source))
+        quantized = file.read(source)
+        compiled = compile_graph(quantized, target, _md5(source))
+        if job.golden:
+            compiled = _with_golden(quantized, compiled, out)
         files = write_package(compiled, job.out, name)
         report = {
             "model": name,
@@ -60,6 +68,16 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
 
     ran = artifact.run_stage(job.out, wanted, work)
     return {**artifact.read_json(job.out / REPORT), "ran": ran}
+
+
+def _with_golden(quantized: Graph, compiled: Graph, out: Output) -> Graph:
+    from deploy.golden import against, carried, record
+
+    out.note("Recording the golden run with the emulator's reference …")
+    recorded = record(compiled, *carried(quantized, compiled))
+    if differing := against(quantized, recorded)["differing"]:
+        out.warn(f"{len(differing)} tensors are not the quantized graph's, the first {differing[0]}.")
+    return recorded
 
 
 def _md5(path: Path) -> str:

@@ -45,7 +45,7 @@ class QuantizeJob:
 
     Afterwards float and quantized run on `evaluate` of these images, evenly spread, and the report compares them.
     `labels` is a DFDC `metadata.json` (folders of crops) or a `.npy` of class indices; `notes` go to the report.
-    With `vitis` the vendor's quantizer does it.
+    With `vitis` the vendor's quantizer does it. `golden` embeds the first image and every tensor it leads to.
     """
 
     source: Source
@@ -56,6 +56,7 @@ class QuantizeJob:
     evaluate: int = 16
     notes: tuple[str, ...] = ()
     vitis: VitisSettings | None = None
+    golden: bool = False
 
 
 def quantize_stage(job: QuantizeJob, out: Output) -> tuple[dict[str, Any], bool]:
@@ -103,6 +104,7 @@ def _record(job: QuantizeJob) -> dict[str, Any]:
         **asdict(job.settings),
         **vendor_quantizer.arguments(job.vitis),
         "notes": list(job.notes),
+        **({"golden": True} if job.golden else {}),
     }
     return artifact.record("quantize", inputs, arguments)
 
@@ -119,6 +121,8 @@ def _work(job: QuantizeJob, truth: _Truth, wanted: dict[str, Any], out: Output) 
     out.note(f"Quantizing {job.source.title}, calibrated on {job.calibration.count} images …")
     graph = job.source.graph()
     quantized = _calibrate(job, graph, wanted, out)
+    if job.golden:
+        quantized = replace(quantized, graph=_with_golden(job, quantized.graph, out))
     files = pipeline.export(quantized, job.out)
     kept = float_file(job.out / files[0]).name
     file.write(job.out / kept, quantized.float_graph)
@@ -132,6 +136,14 @@ def _work(job: QuantizeJob, truth: _Truth, wanted: dict[str, Any], out: Output) 
     write_html(job.out / PAGE, "quantize.html.j2", r=report, provenance=rows, record=wanted, layer_crops=LAYER_CROPS)
     (job.out / STATE).unlink(missing_ok=True)
     return [*files, kept, REPORT, PAGE, *vendor_quantizer.log_files(job.vitis)]
+
+
+def _with_golden(job: QuantizeJob, graph: Graph, out: Output) -> Graph:
+    from deploy.golden import record
+
+    out.note("Recording the golden run with the emulator's reference …")
+    image = next(iter(_nhwc(job.calibration, graph, 1)))[:1]
+    return record(graph, {graph.inputs[0].output.name: image}, "calibration")
 
 
 def _calibrate(job: QuantizeJob, graph: Graph, wanted: dict[str, Any], out: Output) -> Quantized:

@@ -18,6 +18,9 @@ def compile_(
     target: Annotated[str, typer.Option(help="Name, alias or fingerprint; default: the VCK5000's 8PE.")] = "",
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/compile"),
     name: Annotated[str | None, typer.Option(help="Name of the .xmodel; default: the model's.")] = None,
+    golden: Annotated[
+        bool, typer.Option("--golden", help="Embed an image and every tensor it leads to, for `unmask xmodel verify`.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -31,7 +34,7 @@ def compile_(
     from deploy.compile_stage import CompileJob, compile_stage
 
     output = Output.of(context, json, quiet)
-    report = compile_stage(CompileJob(quantized, target or DEFAULT, out, name), output)
+    report = compile_stage(CompileJob(quantized, target or DEFAULT, out, name, golden), output)
     table = Table("subgraph", "device", "ops")
     for item in report["subgraphs"]:
         table.add_row(item["name"], item["device"], ", ".join(f"{n} {kind}" for kind, n in item["ops"].items()))

@@ -79,6 +79,9 @@ def quantize(
         Path | None,
         typer.Option(help="The Python that has pytorch_nndct; default: this one, conda's vitis-ai-*, python3."),
     ] = None,
+    golden: Annotated[
+        bool, typer.Option("--golden", help="Embed the first image and every tensor it leads to, for xmodel verify.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where calibration computes: cpu, cuda or auto.")] = "cpu",
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/quantize"),
     json: Json = False,
@@ -105,7 +108,7 @@ def quantize(
     options = ImageOptions(input_size, mean, std, color_order)
     source = NetworkOptions(model, module, program, weights, seed, name).source(options, images.shape)
     vitis = choose(backend, settings, vitis_python, config)
-    job = QuantizeJob(source, images, out, settings, labels, evaluate, vendor.notes, vitis)
+    job = QuantizeJob(source, images, out, settings, labels, evaluate, vendor.notes, vitis, golden)
     report, ran = quantize_stage(job, output)
     state = f"{report['seconds']:.1f} s" if ran else "up to date"
     output.result(

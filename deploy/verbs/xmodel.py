@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -60,3 +60,28 @@ def diff(
     output.result(data, *texts(found, data["same_bytes"]))
     if not found.equal:
         raise typer.Exit(int(ExitCode.GATE))
+
+
+@app.command("verify")
+def verify(
+    context: typer.Context,
+    model: Model,
+    kernels: Annotated[Literal["auto", "torch", "reference"], typer.Option(help="The emulator's kernels.")] = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Replay a file's golden run and compare every tensor.
+
+    For files made with --golden. On a mismatch: the first op that diverges, where, both values, and what explains it.
+    Exit 0: all equal; 1: a mismatch; 4: no golden run, or a damaged file.
+    """
+    from deploy.verify import demand
+    from deploy.verify import verify as verdict
+
+    output = Output.of(context, json, quiet)
+    report = verdict(model, kernels)
+    said = "equal" if report["equal"] else f"{len(report['diverging'])} diverging"
+    output.result(
+        report, f"{report['compared']} tensors of {report['images']} image(s) on the {report['backend']}: {said}."
+    )
+    demand(report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,6 +18,7 @@ from runtime.emulator.spec import Rules
 from xmodel.errors import ArtifactError, UnavailableError, UsageError
 from xmodel.graph import Array, Graph, Op, Tensor, numpy_dtype
 
+Watch = Callable[[str, Array], None]
 KernelChoice = Literal["reference", "torch", "auto"]
 CHUNK_ELEMENTS = 4 << 20  # images run together while their largest tensor stays in a CPU's cache
 
@@ -124,8 +125,10 @@ class Program:
         if self._kernels is not None:
             self._kernels.set_threads(count)
 
-    def run(self, feeds: Mapping[str, Array], dump: bool = False) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], dump: bool = False, watch: Watch | None = None) -> dict[str, Array]:
         """The output tensors by name, every tensor when `dump` is set.
+
+        `watch(op name, array)` sees every computed tensor when it is made; a large batch comes in several chunks.
 
         `feeds` maps an input's op or tensor name to int8 NHWC values, or to float32 ones that are quantized with the
         input's fix point (half up, saturating). All inputs must have the same batch. Raises `UsageError`.
@@ -133,7 +136,7 @@ class Program:
         accepted = self._accept(feeds)
         batch = max((len(array) for array in accepted.values()), default=1)
         parts = [
-            self._run({slot: array[start : start + self._chunk] for slot, array in accepted.items()}, dump)
+            self._run({slot: array[start : start + self._chunk] for slot, array in accepted.items()}, dump, watch)
             for start in range(0, batch, self._chunk)
         ]
         if len(parts) == 1:
@@ -144,12 +147,14 @@ class Program:
             for name, value in parts[0].items()
         }
 
-    def _run(self, feeds: Mapping[int, Array], dump: bool) -> dict[str, Array]:
+    def _run(self, feeds: Mapping[int, Array], dump: bool, watch: Watch | None) -> dict[str, Array]:
         values: list[Array | None] = [None] * len(self._tensors)
         for slot, array in (*self._constants.items(), *feeds.items()):
             values[slot] = array
         for step in self._steps:
-            values[step.writes] = self._compute(step, [values[slot] for slot in step.reads])
+            made = values[step.writes] = self._compute(step, [values[slot] for slot in step.reads])
+            if watch is not None:
+                watch(step.name, made)
             if not dump:
                 for slot in step.frees:
                     values[slot] = None
