@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy import vendor_quantizer
+from deploy import finetuning, vendor_quantizer
 from deploy.batches import Reader, to_nchw
 from deploy.calibration import Calibration, ImageFolder
 from deploy.compare import compare
@@ -46,6 +46,7 @@ class QuantizeJob:
     Afterwards float and quantized run on `evaluate` of these images, evenly spread, and the report compares them.
     `labels` is a DFDC `metadata.json` (folders of crops) or a `.npy` of class indices; `notes` go to the report.
     With `vitis` the vendor's quantizer does it. `golden` embeds the first image and every tensor it leads to.
+    Finetuning, where the settings ask for it, is on the first `finetune_images` of the images.
     """
 
     source: Source
@@ -57,6 +58,7 @@ class QuantizeJob:
     notes: tuple[str, ...] = ()
     vitis: VitisSettings | None = None
     golden: bool = False
+    finetune_images: int = finetuning.IMAGES
 
 
 def quantize_stage(job: QuantizeJob, out: Output) -> tuple[dict[str, Any], bool]:
@@ -102,6 +104,7 @@ def _record(job: QuantizeJob) -> dict[str, Any]:
         "batch_size": _split(job.calibration.sizes),
         "evaluate": job.evaluate,
         **asdict(job.settings),
+        **({"finetune_images": job.finetune_images} if job.settings.finetune != "none" else {}),
         **vendor_quantizer.arguments(job.vitis),
         "notes": list(job.notes),
         **({"golden": True} if job.golden else {}),
@@ -160,18 +163,24 @@ def _calibrate(job: QuantizeJob, graph: Graph, wanted: dict[str, Any], out: Outp
     if checkpoint.batches:
         out.note(f"Going on after {checkpoint.images} images, which an earlier run has done.")
     seen = done = checkpoint.images
+    tuning = job.settings.finetune != "none"
+    chosen = finetuning.first_images(job.calibration, graph, job.finetune_images) if tuning else None
     try:
-        with out.progress("calibrating", job.calibration.count, done) as advance:
+        with finetuning.Bars(out) as bars:
+            if job.settings.finetune != "adaquant":
+                bars.show("calibrating", seen, job.calibration.count)
 
             def progress(images: int) -> None:
                 nonlocal seen
-                advance(max(0, images - seen))
                 seen = max(seen, images)
+                bars.show("calibrating", seen, job.calibration.count)
 
-            batches = job.calibration.batches(graph)
-            quantized = pipeline.quantize_graph(graph, batches, job.settings, progress, checkpoint)
+            quantized = pipeline.quantize_graph(
+                graph, job.calibration.batches(graph), job.settings, progress, checkpoint, chosen,
+                lambda layers, total: bars.show("finetuning", layers, total),
+            )  # fmt: skip
     except KeyboardInterrupt:
-        if seen:
+        if seen and job.settings.finetune != "adaquant":
             out.warn(
                 f"Calibration stopped after {seen} of {job.calibration.count} images; they need not be done again."
             )
@@ -190,7 +199,12 @@ def _head(job: QuantizeJob, quantized: Quantized, name: str) -> dict[str, Any]:
         "batches": quantized.batches,
         "settings": asdict(job.settings),
         "clamps": [asdict(clamp) for clamp in quantized.clamps],
-        "notes": [*job.notes, *quantized.notes],
+        "tuning": finetuning.record(quantized.tuning),
+        "notes": [
+            *job.notes,
+            *quantized.notes,
+            *([finetuning.note(quantized.tuning)] if quantized.tuning else []),
+        ],
         "unreadable": [{"file": name, "reason": reason} for name, reason in job.calibration.failures.items()],
     }
 

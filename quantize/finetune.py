@@ -17,7 +17,19 @@ from torch.nn import functional as F
 from quantize.calibrate import BiasCorrection
 from quantize.kernels import Args, convolve
 from quantize.pieces import Difference
-from quantize.tuning import Judge, Layer, Network, Progress, TunedLayer, Tuning, changes, layers, mean, plain_sums
+from quantize.tuning import (
+    Judge,
+    Layer,
+    Network,
+    Progress,
+    TunedLayer,
+    Tuning,
+    changes,
+    ignore,
+    layers,
+    mean,
+    plain_sums,
+)
 from xmodel.graph import Op
 
 # spec: vai_q_pytorch 3.5, fast finetune
@@ -36,10 +48,11 @@ def fast_finetune(network: Network, batches: Sequence[Tensor], progress: Progres
     start = judge.best
     found: list[TunedLayer] = []
     todo = layers(network.graph, network.plan)
+    tell = progress or ignore
+    tell(0, len(todo))
     for layer in todo:
         found.append(_tune(network, layer, batches, judge))
-        if progress is not None:
-            progress(len(found), len(todo))
+        tell(len(found), len(todo))
     return Tuning(tuple(found), start, judge.best)
 
 

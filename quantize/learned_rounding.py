@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from quantize import patches
-from quantize.tuning import Judge, Layer, Network, Progress, TunedLayer, Tuning, changes, layers
+from quantize.tuning import Judge, Layer, Network, Progress, TunedLayer, Tuning, changes, ignore, layers
 
-STEPS = 1000
+STEPS = 600
 _ROWS = 8192  # samples of a layer's input and output ...
 _NUMBERS = 1 << 24  # ... or fewer, so that they take at most 64 MB
-_BATCH = 256
-_RATE = 0.02
+_BATCH = 128
+_RATE = 0.05
 _WEIGHT = 0.1  # of the term that draws h to 0 or 1, where the error of rounding to nearest is 1
 _WARM_UP = 0.2  # share of the steps without that term
 _SHARP = (20.0, 2.0)  # its exponent, from first to last
@@ -52,10 +52,11 @@ def learn_rounding(
     judge = Judge(network, batches)
     found: list[TunedLayer] = []
     todo = layers(network.graph, network.plan)
+    tell = progress or ignore
+    tell(0, len(todo))
     for layer in todo:
         found.append(_learn(network, layer, batches, correct_bias, generator, steps))
-        if progress is not None:
-            progress(len(found), len(todo))
+        tell(len(found), len(todo))
     return Tuning(tuple(found), judge.best, judge.measure())
 
 
@@ -138,12 +139,13 @@ class _Problem:
         optimiser = torch.optim.Adam([choice.logits], lr=_RATE)
         for step in range(steps):
             picked = torch.randint(len(self.samples.rows), (_BATCH,), generator=generator).to(low.device)
-            matrix = (low + choice.soft()).clamp(-128, 127) * self.scale
+            soft = choice.soft()
+            matrix = (low + soft).clamp(-128, 127) * self.scale
             output = self._output(self.samples.rows[picked], matrix, bias)
             loss = torch.mean((output - self.goals[picked]) ** 2) / nearest
             done = step / steps
             if done >= _WARM_UP:
-                loss = loss + _WEIGHT * choice.undecided((done - _WARM_UP) / (1 - _WARM_UP))
+                loss = loss + _WEIGHT * _undecided(soft, (done - _WARM_UP) / (1 - _WARM_UP))
             (choice.logits.grad,) = torch.autograd.grad(loss, [choice.logits])
             optimiser.step()
         hard = (low + choice.hard()).clamp(-128, 127) * self.scale
@@ -151,6 +153,8 @@ class _Problem:
 
 
 def _product(rows: Tensor, matrix: Tensor) -> Tensor:
+    if len(matrix) == 1:
+        return rows[:, 0] @ matrix[0].T
     return torch.einsum("ngk,gok->ngo", rows, matrix).flatten(1)
 
 
@@ -171,8 +175,9 @@ class _Choice:
         """The decisions taken, 0 or 1."""
         return (self.logits.detach() >= 0).to(self.logits.dtype)
 
-    def undecided(self, done: float) -> Tensor:
-        """How far the decisions are from 0 or 1, mean; strict about it toward the end, `done` = 1."""
-        first, last = _SHARP
-        exponent = last + (first - last) * (1 - done)
-        return torch.mean(1 - (2 * self.soft() - 1).abs() ** exponent)
+
+def _undecided(soft: Tensor, done: float) -> Tensor:
+    """How far the decisions are from 0 or 1, mean; strict about it toward the end, `done` = 1."""
+    first, last = _SHARP
+    exponent = last + (first - last) * (1 - done)
+    return torch.mean(1 - (2 * soft - 1).abs() ** exponent)

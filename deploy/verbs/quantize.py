@@ -68,6 +68,22 @@ def quantize(
     evaluate: Annotated[int, typer.Option(min=0, help="Compare float and quantized on so many of the images.")] = 16,
     equalize: Annotated[bool, typer.Option(help="Cross-layer equalization, as the vendor's tool does it.")] = True,
     bias_correction: Annotated[bool, typer.Option(help="Bias correction, as the vendor's tool does it.")] = True,
+    fast_finetune: Annotated[
+        bool,
+        typer.Option(
+            "--fast-finetune",
+            help="The vendor's fast finetune (AdaQuant): one step a batch, so give it 100 small batches or more.",
+        ),
+    ] = False,
+    learn_rounding: Annotated[
+        bool,
+        typer.Option(
+            "--learn-rounding", help="Learn for each weight whether to round it up or down; a few images are enough."
+        ),
+    ] = False,
+    finetune_images: Annotated[
+        int | None, typer.Option(min=1, help="Finetune on so many of the images. Default: 128.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="The vendor's JSON configuration; what a DPU cannot have is refused.")
     ] = None,
@@ -91,6 +107,9 @@ def quantize(
 
     Writes <Name>_int.xmodel, quant_info.json, bias_corr.npz and a report. After Ctrl-C the same command goes on.
     """
+    from dataclasses import replace
+
+    from deploy import finetuning
     from deploy.calibration import find, split
     from deploy.judge import demand
     from deploy.quantize_stage import QuantizeJob, quantize_stage
@@ -102,13 +121,14 @@ def quantize(
     output = Output.of(context, json, quiet)
     if backend != "vitis":  # the vendor's torch may see a GPU that ours does not
         resolve(device)
+    method, tuned_on = finetuning.choose(fast_finetune, learn_rounding, finetune_images, backend)
     vendor = read_config(config) if config else VendorConfig()
-    settings = vendor.settings(equalize, bias_correction, device)
+    settings = replace(vendor.settings(equalize, bias_correction, device), finetune=method)
     images = find(calib, limit, split(batch_size, batch_sizes))
     options = ImageOptions(input_size, mean, std, color_order)
     source = NetworkOptions(model, module, program, weights, seed, name).source(options, images.shape)
     vitis = choose(backend, settings, vitis_python, config)
-    job = QuantizeJob(source, images, out, settings, labels, evaluate, vendor.notes, vitis, golden)
+    job = QuantizeJob(source, images, out, settings, labels, evaluate, vendor.notes, vitis, golden, tuned_on)
     report, ran = quantize_stage(job, output)
     state = f"{report['seconds']:.1f} s" if ran else "up to date"
     output.result(
