@@ -16,8 +16,8 @@ from deploy.deployed import Deployed
 from deploy.detectors import FloatNetwork, compiled_detector, float_detector, graph_detector
 from deploy.files import compiled_file, existing, float_file, quantized_file
 from deploy.judge import Judge
-from deploy.quantize_stage import LAYER_CROPS, crop_images, noise
 from deploy.report import provenance, write_html
+from deploy.report_samples import LAYER_IMAGES, noise
 from xmodel import artifact
 from xmodel.errors import GateError, UnmaskError
 
@@ -76,8 +76,8 @@ def compare_stage(job: CompareJob, out: Output) -> tuple[dict[str, Any], bool]:
             "bad_masks": [{"file": name, "reason": reason} for name, reason in judge.bad_masks.items()],
             "min_agreement": job.min_agreement,
             "passed": data["gate"] >= job.min_agreement,
-            "layer_crops": LAYER_CROPS,
-            "layers": noise(graph, file.read(kept), crop_images(graph, readable)) if kept.is_file() else [],
+            "layer_crops": LAYER_IMAGES,
+            "layers": noise(graph, file.read(kept), readable) if kept.is_file() else [],
             "seconds": time.perf_counter() - start,
         }
         artifact.write_json(job.out / REPORT, report)

@@ -51,7 +51,7 @@ class _Top1:
     same: int = 0
 
     def add(self, label: int, real: Sequence[NDArray[Any]], fake: Sequence[NDArray[Any]]) -> None:
-        a, b = (_winner(results[self.output], self.graph, self.output) for results in (real, fake))
+        a, b = (winner(results[self.output], self.graph, self.output) for results in (real, fake))
         self.images += 1
         self.float_right += a == label
         self.quantized_right += b == label
@@ -83,7 +83,7 @@ def fidelity(
 
     forms = Executor(float_graph), Executor(quantized)
     outputs = [_Output(op.name) for op in float_graph.outputs]
-    top1 = None if labels is None else _Top1(float_graph, _class_output(float_graph))
+    top1 = None if labels is None else _Top1(float_graph, class_output(float_graph))
     seen = 0
     for index, image in images:
         laid = image.transpose(0, 2, 3, 1) if image.ndim == 4 else image
@@ -103,7 +103,7 @@ def _outputs(form: Executor, image: NDArray[np.float32]) -> list[NDArray[Any]]:
     return [results[op.name] for op in form.graph.outputs]
 
 
-def _class_output(graph: Graph) -> int:
+def class_output(graph: Graph) -> int:
     """The output that holds class scores: the first with one row an image."""
     for index, op in enumerate(graph.outputs):
         if len(op.output.shape) == 2:
@@ -115,7 +115,7 @@ def _class_output(graph: Graph) -> int:
     )
 
 
-def _winner(row: NDArray[Any], graph: Graph, index: int) -> int:
+def winner(row: NDArray[Any], graph: Graph, index: int) -> int:
     """The class of one image: the largest score, or of a single one whether it says yes."""
     values = row.reshape(-1)
     if len(values) > 1:

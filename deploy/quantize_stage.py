@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy import finetuning, vendor_quantizer
-from deploy.batches import Reader, to_nchw
+from deploy import finetuning, quantize_report, vendor_quantizer
 from deploy.calibration import Calibration, ImageFolder
 from deploy.compare import compare
 from deploy.console import Output
-from deploy.crops import Crop, find_masks, read_labels
+from deploy.crops import find_masks, read_labels
 from deploy.detectors import Detector, float_detector, graph_detector
 from deploy.fidelity import fidelity, read_class_labels
 from deploy.files import existing, float_file
 from deploy.judge import Judge
-from deploy.report import provenance, write_html
+from deploy.report_samples import LAYER_IMAGES, Samples, from_crops, from_images
 from deploy.roles import roles
 from deploy.sources import Registered, Source
 from xmodel import artifact
 from xmodel.errors import ArtifactError, UsageError
-from xmodel.graph import Array, Graph
-from xmodel.preprocess import Preprocessing
+from xmodel.graph import Graph
 
 if TYPE_CHECKING:
     from quantize.pipeline import Quantized, Settings
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
 REPORT, PAGE = "quant_report.json", "quant_report.html"
 STATE = "calibration_state.json"  # of a calibration that was stopped; gone when the stage is done
 FEW = 100  # images; below this the most frequent fix position of a tensor is a matter of chance
-LAYER_CROPS = 4  # images over which the SQNR is taken: every layer's tensors of two networks, one image at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +50,7 @@ class QuantizeJob:
     settings: Settings
     labels: Path | None = None
     evaluate: int = 16
+    report_images: int = 4  # for the ranking of the layers; 0: none
     notes: tuple[str, ...] = ()
     vitis: VitisSettings | None = None
     golden: bool = False
@@ -62,13 +58,13 @@ class QuantizeJob:
 
 
 def quantize_stage(job: QuantizeJob, out: Output) -> tuple[dict[str, Any], bool]:
-    """Run the stage unless it is up to date: the content of quant_report.json, and whether it ran."""
+    """Run the stage unless it is up to date: quant_report.json with the `seconds` it took, and whether it ran."""
     if job.calibration.count < FEW:
         out.warn(f"{job.calibration.count} calibration images are few: 100 to 1000 give steadier fix positions.")
     truth = _truth(job, out)
     wanted = _record(job)
     ran = artifact.run_stage(job.out, wanted, lambda: _work(job, truth, wanted, out))
-    return artifact.read_json(job.out / REPORT), ran
+    return {**artifact.read_json(job.out / REPORT), "seconds": artifact.seconds(job.out)}, ran
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +99,7 @@ def _record(job: QuantizeJob) -> dict[str, Any]:
         **job.source.arguments(),
         "batch_size": _split(job.calibration.sizes),
         "evaluate": job.evaluate,
+        "report_images": job.report_images,
         **asdict(job.settings),
         **({"finetune_images": job.finetune_images} if job.settings.finetune != "none" else {}),
         **vendor_quantizer.arguments(job.vitis),
@@ -120,7 +117,6 @@ def _work(job: QuantizeJob, truth: _Truth, wanted: dict[str, Any], out: Output) 
     from quantize import pipeline
     from xmodel import file
 
-    start = time.perf_counter()
     out.note(f"Quantizing {job.source.title}, calibrated on {job.calibration.count} images …")
     graph = job.source.graph()
     quantized = _calibrate(job, graph, wanted, out)
@@ -129,14 +125,12 @@ def _work(job: QuantizeJob, truth: _Truth, wanted: dict[str, Any], out: Output) 
     files = pipeline.export(quantized, job.out)
     kept = float_file(job.out / files[0]).name
     file.write(job.out / kept, quantized.float_graph)
-    calibrated = time.perf_counter() - start
-    report = {**_head(job, quantized, files[0]), "calibration_seconds": calibrated}
-    report["layers"] = noise(quantized.graph, quantized.float_graph, _nhwc(job.calibration, graph, LAYER_CROPS))
+    report = _head(job, quantized, files[0])
+    samples = _samples(job, quantized.float_graph, truth)
+    report |= quantize_report.measure(quantized, samples, job.settings.equalize, out)
     report["comparison"], report["fidelity"] = _evaluate(job, graph, quantized.graph, truth, out)
-    report["seconds"] = time.perf_counter() - start
     artifact.write_json(job.out / REPORT, report)
-    rows = provenance(wanted)
-    write_html(job.out / PAGE, "quantize.html.j2", r=report, provenance=rows, record=wanted, layer_crops=LAYER_CROPS)
+    quantize_report.write_page(job.out / PAGE, report, wanted)
     (job.out / STATE).unlink(missing_ok=True)
     return [*files, kept, REPORT, PAGE, *vendor_quantizer.log_files(job.vitis)]
 
@@ -145,7 +139,7 @@ def _with_golden(job: QuantizeJob, graph: Graph, out: Output) -> Graph:
     from deploy.golden import record
 
     out.note("Recording the golden run with the emulator's reference …")
-    image = next(iter(_nhwc(job.calibration, graph, 1)))[:1]
+    image = from_images(job.calibration.sample(graph, 1), graph, None, 0).images[0]
     return record(graph, {graph.inputs[0].output.name: image}, "calibration")
 
 
@@ -209,9 +203,12 @@ def _head(job: QuantizeJob, quantized: Quantized, name: str) -> dict[str, Any]:
     }
 
 
-def _nhwc(images: Calibration, graph: Graph, count: int) -> Iterable[Array]:
-    """A few images as the graph's executor takes them, one at a time."""
-    return (image.transpose(0, 2, 3, 1) if image.ndim == 4 else image for _, image in images.sample(graph, count))
+def _samples(job: QuantizeJob, graph: Graph, truth: _Truth) -> Samples:
+    """What the report measures on: crops of a detector with what is known of them, else images of any kind."""
+    if isinstance(job.calibration, ImageFolder) and _is_detector(graph):
+        return from_crops(job.calibration.readable, graph, truth.judge, job.report_images)
+    images = job.calibration.sample(graph, max(job.report_images, LAYER_IMAGES))
+    return from_images(images, graph, truth.classes, job.report_images)
 
 
 def _evaluate(
@@ -239,28 +236,3 @@ def _float_form(job: QuantizeJob, graph: Graph) -> Detector:
     if isinstance(job.source, Registered):
         return float_detector(job.source.network)
     return replace(graph_detector(graph), name="float", title=f"float32 ({job.source.title})")
-
-
-def crop_images(quantized: Graph, crops: Sequence[Crop]) -> Iterable[Array]:
-    """The first `LAYER_CROPS` crops as NHWC float32 batches of one, prepared as the graph says."""
-    reader = Reader(crops[:LAYER_CROPS], Preprocessing.load(quantized))
-    return (to_nchw(batch, reader.spec).transpose(0, 2, 3, 1) for _, batch in reader.batches(1))
-
-
-def noise(quantized: Graph, float_graph: Graph, images: Iterable[Array]) -> list[dict[str, Any]]:
-    """Per quantized tensor, over NHWC float32 `images`: fix point, SQNR in dB (None: no noise or no
-    signal), share of the int8 range in use, share of saturated values."""
-    from quantize.analyze import analyze
-
-    return [
-        {
-            "name": layer.name,
-            "type": layer.type,
-            "source": layer.source,
-            "fix_point": layer.fix_point,
-            "sqnr": layer.sqnr_db if math.isfinite(layer.sqnr_db) else None,
-            "used": layer.used,
-            "saturated": layer.saturated,
-        }
-        for layer in analyze(quantized, float_graph, images)
-    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy import compare_stage, compile_stage, infer, quantize_stage
 from deploy.report import number, percent, seconds
-from xmodel.artifact import read_json
+from xmodel import artifact
 from xmodel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,11 @@ _REPORTS = {
 def summarize(folder: Path) -> dict[str, Any]:
     """The reports of the stages found under `folder`, by stage. Raises `UsageError` when there is none."""
     paths = {stage: folder / stage / name for stage, name in _REPORTS.items()}
-    found = {stage: read_json(path) for stage, path in paths.items() if path.is_file()}
+    found = {
+        stage: {"seconds": artifact.seconds(path.parent), **artifact.read_json(path)}
+        for stage, path in paths.items()
+        if path.is_file()
+    }
     if not found:
         raise UsageError("No stage has left a report here.", where=str(folder), hint="`make` runs the main job.")
     return {"folder": str(folder), **found}

@@ -95,3 +95,28 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
         ).rstrip()
         for row in cells
     )
+
+
+def ranking(found: Mapping[str, Any], worst: int = 5) -> Table:
+    """The layers that cost the result most, as the quantization report ranks them."""
+    items = found["layers"]
+    shown = items[:worst]
+    head = f"the {len(shown)} costliest of {len(items)} layers, on {found['images']} images"
+    scored = bool(found["float_scores"])
+    table = Table(head, "type", "of the noise", *(["largest loss"] if scored else []), "alone", "network without it")
+    for item in shown:
+        loss = [f"{item['cost'] * 100:.1f} points"] if scored else []
+        table.add_row(
+            _tail(item["title"]),
+            item["type"],
+            percent(item["share"]),
+            *loss,
+            _db(item["sqnr"]),
+            _db(item["restored_sqnr"]),
+        )
+    table.caption = f"The whole network quantized: {_db(found['sqnr'])} of signal to noise at the outputs."
+    return table
+
+
+def _db(value: float | None) -> str:
+    return "–" if value is None else f"{number(value, 1)} dB"

@@ -10,7 +10,7 @@ from quantize.fold import CONVOLUTIONS, per_output, with_data
 from xmodel.graph import Array, Graph, Op
 
 # Scaling a channel by s > 0 commutes with these.
-_PASS_THROUGH = frozenset({"relu", "maxpool2d", "avgpool2d", "nndct_adaptive_avg_pool2d"})
+PASS_THROUGH = frozenset({"relu", "maxpool2d", "avgpool2d", "nndct_adaptive_avg_pool2d"})
 
 
 def equalize(graph: Graph) -> Graph:
@@ -27,7 +27,7 @@ def equalize(graph: Graph) -> Graph:
     for first, second in pairs(graph):
         w0, w1 = weights(first, "weights"), weights(second, "weights")
         bias = weights(first, "bias") if "bias" in first.inputs else None
-        scale = pair_scale(_rows(first, w0), bias, _columns(second, w1))
+        scale = pair_scale(rows(first, w0), bias, _columns(second, w1))
         data[first.inputs["weights"][0]] = w0 / per_output(first, w0, scale)
         if bias is not None:
             data[first.inputs["bias"][0]] = bias / scale
@@ -41,13 +41,13 @@ def pairs(graph: Graph) -> Iterator[tuple[Op, Op]]:
         if second.type not in CONVOLUTIONS:
             continue
         op = graph.op(second.inputs["input"][0])
-        while op.type in _PASS_THROUGH and len(graph.fanout[op.name]) == 1:
+        while op.type in PASS_THROUGH and len(graph.fanout[op.name]) == 1:
             op = graph.op(op.inputs["input"][0])
         if op.type in CONVOLUTIONS and len(graph.fanout[op.name]) == 1:
             yield op, second
 
 
-def _rows(op: Op, weights: Array) -> Array:
+def rows(op: Op, weights: Array) -> Array:
     """(output channels, the rest)."""
     if "depthwise" in op.type:
         return weights.transpose(0, 3, 1, 2).reshape(weights.shape[0] * weights.shape[-1], -1)
@@ -57,7 +57,7 @@ def _rows(op: Op, weights: Array) -> Array:
 def _columns(op: Op, weights: Array) -> Array:
     """(input channels, the rest): the last axis of OHWI; a group sees only its own channels, a channel its own."""
     if "depthwise" in op.type:
-        return _rows(op, weights).reshape(weights.shape[-1], -1)
+        return rows(op, weights).reshape(weights.shape[-1], -1)
     groups = int(op.get("group", 1))
     split = weights.reshape(groups, -1, weights.shape[-1])
     return split.transpose(0, 2, 1).reshape(groups * weights.shape[-1], -1)

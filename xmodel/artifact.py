@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -160,7 +161,7 @@ def run_stage(folder: Path, wanted: Mapping[str, Any], work: Callable[[], list[s
     """Run `work` unless `folder` is up to date; `work` returns its outputs. True when it ran.
 
     What an earlier run left there and this one did not make again is removed, so that a folder never
-    holds the results of two runs.
+    holds the results of two runs. `run.json` records the `seconds` that `work` took.
     """
     output_folder(folder)
     if up_to_date(folder, wanted):
@@ -168,13 +169,22 @@ def run_stage(folder: Path, wanted: Mapping[str, Any], work: Callable[[], list[s
     earlier = _outputs(folder)
     with suppress(FileNotFoundError):
         (folder / RUN_FILE).unlink()
+    start = time.perf_counter()
     outputs = work()
+    took = round(time.perf_counter() - start, 3)
     for name in earlier - set(outputs):
         with suppress(OSError):
             if (folder / name).resolve().is_relative_to(folder.resolve()):
                 (folder / name).unlink()
-    finish(folder, wanted, outputs)
+    finish(folder, wanted, outputs, {"seconds": took})
     return True
+
+
+def seconds(folder: Path) -> float | None:
+    """How long the stage that filled `folder` ran, or None when its `run.json` does not say."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        return float(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["seconds"])
+    return None
 
 
 def _outputs(folder: Path) -> set[str]:

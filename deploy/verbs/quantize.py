@@ -66,6 +66,9 @@ def quantize(
         typer.Option(help="DFDC metadata.json for a folder of crops, or a .npy of class indices, one an image."),
     ] = None,
     evaluate: Annotated[int, typer.Option(min=0, help="Compare float and quantized on so many of the images.")] = 16,
+    report_images: Annotated[
+        int, typer.Option(min=0, help="Rank the layers by their cost on so many of the images; 0 leaves it out.")
+    ] = 4,
     equalize: Annotated[bool, typer.Option(help="Cross-layer equalization, as the vendor's tool does it.")] = True,
     bias_correction: Annotated[bool, typer.Option(help="Bias correction, as the vendor's tool does it.")] = True,
     fast_finetune: Annotated[
@@ -113,6 +116,7 @@ def quantize(
     from deploy.calibration import find, split
     from deploy.judge import demand
     from deploy.quantize_stage import QuantizeJob, quantize_stage
+    from deploy.report import seconds
     from deploy.sources import ImageOptions, NetworkOptions
     from deploy.vendor_quantizer import choose
     from quantize.config import VendorConfig, read_config
@@ -128,9 +132,11 @@ def quantize(
     options = ImageOptions(input_size, mean, std, color_order)
     source = NetworkOptions(model, module, program, weights, seed, name).source(options, images.shape)
     vitis = choose(backend, settings, vitis_python, config)
-    job = QuantizeJob(source, images, out, settings, labels, evaluate, vendor.notes, vitis, golden, tuned_on)
+    job = QuantizeJob(
+        source, images, out, settings, labels, evaluate, report_images, vendor.notes, vitis, golden, tuned_on
+    )
     report, ran = quantize_stage(job, output)
-    state = f"{report['seconds']:.1f} s" if ran else "up to date"
+    state = seconds(report["seconds"]) if ran else "up to date"
     output.result(
         report,
         f"Quantized {report['network']} on {report['images']} images ({state}): {report['xmodel']}",
@@ -151,4 +157,5 @@ def _shown(report: dict[str, Any]) -> list[RenderableType]:
     if found := report["fidelity"]:
         shown.append(tables.fidelity(found))
         shown += [tables.top1_line(found["top1"])] if found["top1"] else []
-    return [*shown, tables.layers(report["layers"], worst=5)]
+    ranking = report["ranking"]
+    return [*shown, report["summary"], tables.ranking(ranking) if ranking else tables.layers(report["layers"], worst=5)]

@@ -314,7 +314,7 @@ def _interrupt_after(monkeypatch: pytest.MonkeyPatch, place: str, calls: int) ->
     [
         ("quantize", "deploy.batches.decode", 3),
         ("quantize", "quantize.kernels.convolve", 30),
-        ("quantize", "deploy.quantize_stage.noise", 1),
+        ("quantize", "deploy.quantize_report.measure", 1),
         ("compile", "compile.pipeline.partition", 1),
         ("compile", "xmodel.file.write", 1),
         ("infer", "deploy.deployed.decode", 5),
