@@ -19,6 +19,8 @@ from xmodel.graph import Array, Graph, Op, numpy_dtype
 if TYPE_CHECKING:
     from runtime.runner import Runner
 
+_MAX_POSITION = 64  # beyond, a fix position is a damaged file's
+
 Watch = Callable[[str, Array], None]
 # Runs one image, given by input tensor name, and shows the tensors that it makes by op name.
 Backend = Callable[[Mapping[str, Array], Watch], None]
@@ -64,8 +66,7 @@ def input_position(graph: Graph, op: Op) -> int | None:
     """The fix position at which an input is quantized: its own, or that of the `fix` that reads it."""
     if op.output.fix_point is not None:
         return op.output.fix_point
-    found = (reader.get("fix_point") for reader in graph.fanout[op.name] if reader.type == "fix")
-    return next((int(position) for position in found), None)
+    return next((fix_point(graph, reader) for reader in graph.fanout[op.name] if reader.type == "fix"), None)
 
 
 def watched(graph: Graph) -> dict[str, int | None]:
@@ -82,12 +83,10 @@ def watched(graph: Graph) -> dict[str, int | None]:
 
 
 def _position(graph: Graph, op: Op) -> int | None:
-    if op.output.data_type in ("XINT8", "INT8"):
-        return op.output.fix_point
     parameter = all(graph.op(name).is_const for name in op.input_names)
-    if op.type == "fix" and not parameter and op.get("bit_width") == 8 and op.get("if_signed") is True:
-        return fix_point(graph, op)
-    return None
+    grid = op.type == "fix" and not parameter and op.get("bit_width") == 8 and op.get("if_signed") is True
+    position = fix_point(graph, op) if grid or op.output.data_type in ("XINT8", "INT8") else None
+    return position if position is not None and abs(position) <= _MAX_POSITION else None
 
 
 def on_grid(array: Array, position: int | None) -> Array:
@@ -103,7 +102,7 @@ def constants(graph: Graph) -> dict[str, Record]:
     for op in graph.ops:
         if op.is_const and op.output.data_type in ("XINT8", "INT8", "FLOAT32"):
             dtype = numpy_dtype(op.output.data_type).name
-            digest = hashlib.sha256(op.get("data", b"")).hexdigest()
+            digest = hashlib.sha256(op.data).hexdigest()
             found[op.output.name] = Record(digest, fix_point(graph, op), op.output.shape, dtype)
     return found
 

@@ -98,16 +98,10 @@ def _op(op: Op, device: str) -> dict[str, Any]:
         "inputs": {argument: list(names) for argument, names in op.inputs.items()},
         "tensor": tensor.pop("name"),
         **tensor,
-        "bytes": stored_bytes(op) if op.is_const else tensor_bytes(op.output),
+        "bytes": len(op.data) if op.is_const else tensor_bytes(op.output),
         "device": device,
         "attributes": {name: plain(attr.value) for name, attr in sorted(op.attrs.items()) if name != "data"},
     }
-
-
-def stored_bytes(op: Op) -> int:
-    """How many bytes of a constant lie in the op itself."""
-    data = op.get("data", b"")
-    return len(data) if isinstance(data, bytes | memoryview) else 0
 
 
 def _totals(graph: Graph) -> dict[str, Any]:
@@ -119,7 +113,7 @@ def _totals(graph: Graph) -> dict[str, Any]:
         "op_types": dict(sorted(Counter(op.type for op in graph.ops).items())),
         "constants": len(constants),
         "parameters": sum(math.prod(op.output.shape) for op in constants),
-        "constant_bytes": sum(map(stored_bytes, constants)),
+        "constant_bytes": sum(len(op.data) for op in constants),
         "blob_bytes": sum(_blob(part) for part in parts),
         "tensor_bytes": sum(tensor_bytes(op.output) for op in computed),
         "largest_tensor_bytes": max((tensor_bytes(op.output) for op in computed), default=0),
@@ -148,15 +142,18 @@ def _sum(parts: Iterable[Subgraph], name: str) -> int:
 
 
 def _subgraph(graph: Graph, node: Subgraph) -> dict[str, Any]:
-    names = list(node.all_ops())
+    children = [_subgraph(graph, child) for child in node.children]
+    types = Counter(graph.op(name).type for name in node.ops)
+    for child in children:
+        types.update(child["op_types"])
     return {
         "name": node.name,
         "device": str(node.get("device", "")),
-        "op_count": len(names),
-        "op_types": dict(sorted(Counter(graph.op(name).type for name in names).items())),
+        "op_count": types.total(),
+        "op_types": dict(sorted(types.items())),
         "attributes": _attributes(node.attrs),
         "ops": list(node.ops),
-        "children": [_subgraph(graph, child) for child in node.children],
+        "children": children,
     }
 
 

@@ -19,6 +19,7 @@ from xmodel.graph import Attr, Buffer, Graph, Op, Subgraph, Tensor, sort
 from xmodel.wire import Message, Reader, text
 
 MAX_BYTES = (1 << 31) - 1  # what protobuf itself reads
+MAX_RANK = 64  # dimensions of a tensor; real ones have at most 6
 
 # libxir's op definitions ("op_defs", documentation of op types) are optional when a file is read; they
 # are kept here, one encoded definition each, and written back.
@@ -165,6 +166,8 @@ def _read_tensor(reader: Reader, message: memoryview) -> Tensor:
                 attrs[key] = attr
             case _:
                 raise unknown_field("a tensor", number, value)
+    if len(shape) > MAX_RANK:
+        raise ArtifactError(f"Its tensor {name!r} has {len(shape)} dimensions; at most {MAX_RANK} are read.")
     return Tensor(name, tuple(shape), _data_type(code, width), attrs)
 
 

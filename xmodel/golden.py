@@ -26,7 +26,8 @@ MAX_IMAGES = 64
 
 _VERSION = 1
 _DTYPES: dict[str, np.dtype[Any]] = {"int8": np.dtype("i1"), "float32": np.dtype("<f4")}
-_MAX_BYTES = 1 << 31
+_MAX_BYTES = 1 << 28  # of one tensor: small enough to unpack whatever a file says
+_MAX_POSITION = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ def _record(entry: Any, data: Any, images: int) -> Record:
     _demand(data is None or isinstance(data, bytes | memoryview), "values that are no bytes")
     _demand(data is None or shape[:1] == (images,), "a tensor of another number of images")
     _demand(isinstance(digest, str) and (position is None or type(position) is int), "no sha256 or fix position")
+    _demand(position is None or abs(position) <= _MAX_POSITION, "an impossible fix position")
     _demand(dtype in _DTYPES and math.prod(shape) * _DTYPES[dtype].itemsize <= _MAX_BYTES, "an impossible tensor")
     return Record(digest, position, shape, dtype, data)
 

@@ -120,9 +120,9 @@ class Tensor:
 
     @property
     def fix_point(self) -> int | None:
-        """p of real = q * 2**-p, or None for a tensor that is not quantized."""
+        """p of real = q * 2**-p, or None for a tensor that is not quantized (or says no integer)."""
         value = self.get("fix_point")
-        return None if value is None else int(value)
+        return int(value) if isinstance(value, int) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,15 @@ class Op:
         """True for `const` and `const-fix`."""
         return self.type in ("const", "const-fix")
 
+    @property
+    def data(self) -> Buffer:
+        """The bytes that a constant holds, none for one whose values lie elsewhere."""
+        value = self.get("data", b"")
+        return value if isinstance(value, bytes | memoryview) else b""
+
     def array(self) -> Array:
         """A constant's data as a read-only array of its shape. Raises `ArtifactError` when it does not fit."""
-        data, dtype = self.get("data", b""), numpy_dtype(self.output.data_type)
+        data, dtype = self.data, numpy_dtype(self.output.data_type)
         count = math.prod(self.output.shape)
         if min(self.output.shape, default=1) < 1 or len(data) != count * dtype.itemsize:
             raise ArtifactError(
@@ -241,7 +247,9 @@ class Graph:
     @property
     def outputs(self) -> tuple[Op, ...]:
         """The ops whose tensors leave the graph: attribute `return_ops` where present, else those nobody reads."""
-        named = [name for name in self.get("return_ops", ()) if name in self.by_name]
+        stated = self.attrs.get("return_ops")
+        names = stated.value if stated is not None and stated.kind == "string_vec" else ()
+        named = [name for name in names if name in self.by_name]
         if named:
             return tuple(self.by_name[name] for name in named)
         return tuple(op for op in self.ops if not self.fanout[op.name] and not op.is_const)

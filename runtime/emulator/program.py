@@ -227,11 +227,12 @@ def _chunk(graph: Graph) -> int:
 
 
 def _keeps_batch(op: Op) -> bool:
-    axes = op.get("axis", -1)
+    """Whether the first axis stays the batch; attributes of a damaged file may be of any kind."""
+    axes, order = op.get("axis", -1), op.get("order", (0,))
     axes = axes if isinstance(axes, tuple | list) else (axes,)
-    order = op.get("order", (0,))
-    rank = len(op.output.shape)
-    return op.output.shape[:1] == (1,) and not {0, -rank} & set(axes) and tuple(order)[:1] == (0,)
+    first = order[:1] if isinstance(order, tuple | list) else (0,)
+    mixed = any(axis in (0, -len(op.output.shape)) for axis in axes)
+    return op.output.shape[:1] == (1,) and not mixed and tuple(first) == (0,)
 
 
 def _check_tensor(op: Op) -> None:
