@@ -15,6 +15,7 @@ OUT     ?= build
 
 VENV    := .venv
 READY   := $(VENV)/.ready
+KERNELS := $(VENV)/.ready-kernels
 UNMASK  := $(VENV)/bin/unmask
 SAMPLES := $(OUT)/samples
 
@@ -56,7 +57,7 @@ help: ## This list
 	@echo "A stage takes what the stage before it left in OUT: infer runs the model compiled last. Use another OUT"
 	@echo "to keep two models side by side. What is up to date is not done again."
 
-setup: $(READY) ## Install into .venv what constraints.txt pins
+setup: $(READY) $(KERNELS) ## Install into .venv what constraints.txt pins; build the native kernels if there is a C++ compiler
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -65,6 +66,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "Cannot make $(VENV); on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 3; }
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(KERNELS): $(READY) $(wildcard runtime/emulator/native/src/*) runtime/emulator/native/build.py
+	@$(VENV)/bin/python -m runtime.emulator.native.build
 	@touch $@
 
 $(VENV)/.ready-fetch: $(READY)

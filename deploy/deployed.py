@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.decode.parameters import with_parameters
+from deploy.kernels import KernelChoice
 from deploy.roles import Roles, real, roles
 from runtime.preprocess import decode, to_int8
 from xmodel import file
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from runtime.engine import Failure, Result
 
 Device = Literal["auto", "card", "emulator"]
-Kernels = Literal["auto", "torch", "reference"]
 Take = Callable[[int, NDArray[np.float32], float], None]
 Fail = Callable[[int, str], None]
 MOST_THREADS = 4  # runners by default: each holds the activations of a whole batch
@@ -48,10 +48,10 @@ class Deployed:
     spec: Preprocessing
     roles: Roles
     fix_point: int
-    kernels: Kernels
+    kernels: KernelChoice
 
     @staticmethod
-    def load(path: Path, kernels: Kernels = "auto") -> Deployed:
+    def load(path: Path, kernels: KernelChoice = "auto") -> Deployed:
         """Read a compiled file: ours, or the vendor's for the VCK5000. Raises `UsageError` or `ArtifactError`."""
         graph = with_parameters(file.read(path))
         spec, found = Preprocessing.load(graph), roles(graph)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploy.kernels import KernelChoice
 from runtime.emulator.rounding import quantize
 from xmodel import golden
 from xmodel.contents import fix_point
@@ -24,7 +25,6 @@ _MAX_POSITION = 64  # beyond, a fix position is a damaged file's
 Watch = Callable[[str, Array], None]
 # Runs one image, given by input tensor name, and shows the tensors that it makes by op name.
 Backend = Callable[[Mapping[str, Array], Watch], None]
-Kernels = Literal["auto", "torch", "reference"]
 
 
 def record(graph: Graph, inputs: Mapping[str, Array], source: str) -> Graph:
@@ -162,7 +162,7 @@ def against(source: Graph, graph: Graph) -> dict[str, Any]:
     }
 
 
-def emulator(graph: Graph, kernels: Kernels) -> Backend:
+def emulator(graph: Graph, kernels: KernelChoice) -> Backend:
     """The emulator, which shows every tensor."""
     from runtime.emulator.program import Program
 

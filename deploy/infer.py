@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from deploy import pictures, plots
 from deploy.console import Output, printable
 from deploy.crops import FAKE, NAMES, REAL, Crop, digest, find_masks, list_crops, read_labels
-from deploy.deployed import Deployed, Device, Kernels, backend
+from deploy.deployed import Deployed, Device, backend
 from deploy.files import compiled_file, existing
 from deploy.judge import Judge, nothing_readable
+from deploy.kernels import KernelChoice
 from deploy.predictions import Prediction, score, score_masks, write_csv
 from deploy.report import provenance, write_html
 from deploy.rows import Rows, rows
@@ -40,7 +41,7 @@ class InferJob:
     masks: Path | None = None
     device: Device = "auto"
     threads: int | None = None
-    kernels: Kernels = "auto"
+    kernels: KernelChoice = "auto"
     limit: int | None = None
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from compile.decode.parameters import with_parameters
 from deploy.arrays import load_array
+from deploy.kernels import KernelChoice
 from xmodel import artifact, file
 from xmodel.errors import UsageError
 from xmodel.graph import Graph, Tensor
@@ -35,7 +36,7 @@ class RunJob:
     inputs: tuple[str, ...]
     out: Path
     dump: bool = False
-    kernels: Literal["auto", "torch", "reference"] = "auto"
+    kernels: KernelChoice = "auto"
     layout: Layout = "nhwc"
     subgraph: str | None = None
 

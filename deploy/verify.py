@@ -12,7 +12,8 @@ import numpy as np
 
 from compile.decode.parameters import with_parameters
 from deploy.explain import explain
-from deploy.golden import Backend, Kernels, constants, emulator, feeds, input_position, on_grid, watched
+from deploy.golden import Backend, constants, emulator, feeds, input_position, on_grid, watched
+from deploy.kernels import KernelChoice
 from xmodel import file, golden
 from xmodel.contents import fix_point
 from xmodel.errors import ArtifactError, GateError
@@ -229,7 +230,7 @@ def _fault(graph: Graph, found: Golden, state: _Comparison, is_reference: bool) 
     return "both"
 
 
-def verify(path: Path, kernels: Kernels = "auto") -> dict[str, Any]:
+def verify(path: Path, kernels: KernelChoice = "auto") -> dict[str, Any]:
     """Replay the golden run of the file `path` on the emulator: the verdict for JSON.
 
     Raises `UsageError` (no such file) or `ArtifactError` (damaged, or without a golden run).

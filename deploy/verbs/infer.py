@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from deploy.console import Json, Output, Quiet
+from deploy.kernels import Kernels
 from deploy.verbs.evaluate import Crops, Labels, Limit, Masks
 
 
@@ -24,7 +25,7 @@ def infer(
         Literal["auto", "card", "emulator"], typer.Option(help="Where the network runs; auto: the best there is.")
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: up to 4.")] = None,
-    kernels: Annotated[Literal["auto", "torch", "reference"], typer.Option(help="The emulator's kernels.")] = "auto",
+    kernels: Kernels = "auto",
     limit: Limit = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from deploy.console import Json, Output, Quiet
+from deploy.kernels import Kernels
 
 
 def run(
@@ -16,7 +17,7 @@ def run(
     input_: Annotated[list[str], typer.Option("--input", help="[NAME=]x.npy, int8 or float32; once an input.")],
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/run"),
     dump: Annotated[bool, typer.Option("--dump", help="Write every intermediate tensor as well.")] = False,
-    kernels: Annotated[Literal["auto", "torch", "reference"], typer.Option(help="The emulator's kernels.")] = "auto",
+    kernels: Kernels = "auto",
     layout: Annotated[Literal["nhwc", "nchw"], typer.Option(help="Of 4-D inputs and outputs.")] = "nhwc",
     subgraph: Annotated[str | None, typer.Option(help="Run only this subgraph of a compiled file.")] = None,
     json: Json = False,

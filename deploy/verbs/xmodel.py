@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from deploy.console import Json, Output, Quiet
+from deploy.kernels import Kernels
 
 app = typer.Typer(help="Look into .xmodel files.", no_args_is_help=True)
 
@@ -66,7 +67,7 @@ def diff(
 def verify(
     context: typer.Context,
     model: Model,
-    kernels: Annotated[Literal["auto", "torch", "reference"], typer.Option(help="The emulator's kernels.")] = "auto",
+    kernels: Kernels = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from runtime.emulator import operations, signs
+from runtime.emulator.native.library import NotBuiltError
 from runtime.emulator.node import MAX_ELEMENTS, Node
 from runtime.emulator.operations import Function, Spec
 from runtime.emulator.rounding import quantize
@@ -19,7 +20,7 @@ from xmodel.errors import ArtifactError, UnavailableError, UsageError
 from xmodel.graph import Array, Graph, Op, Tensor, numpy_dtype
 
 Watch = Callable[[str, Array], None]
-KernelChoice = Literal["reference", "torch", "auto"]
+KernelChoice = Literal["reference", "torch", "native", "auto"]
 CHUNK_ELEMENTS = 4 << 20  # images run together while their largest tensor stays in a CPU's cache
 
 log = logging.getLogger("unmask.emulator")
@@ -54,15 +55,31 @@ class Step:
 
 
 def load_kernels(choice: KernelChoice) -> Kernels | None:
-    """The kernel set for `choice`; None is the reference. "auto" falls back to the reference, and logs why."""
+    """The kernel set for `choice`; None is the reference.
+
+    "auto" takes native, torch or the reference, the first that is here and exact on this machine; it logs why it
+    passed one over, except where the native one was never built. Raises `UnavailableError` for a set that was named.
+    """
     if choice == "reference":
         return None
-    if choice not in ("torch", "auto"):
-        raise UsageError(f"There is no kernel set called {choice!r}.", hint="Known are reference, torch and auto.")
+    if choice not in ("native", "torch", "auto"):
+        raise UsageError(
+            f"There is no kernel set called {choice!r}.", hint="Known are reference, torch, native and auto."
+        )
+    notes: tuple[str, ...] = ()
+    if choice != "torch":
+        try:
+            return _native()
+        except UnavailableError as error:
+            if choice == "native":
+                raise UnavailableError(
+                    f"The native kernels cannot be used: {error}.", hint=error.hint or "Use --kernels torch."
+                ) from error
+            if not isinstance(error, NotBuiltError):
+                notes = (f"The native kernels are passed over: {error}.",)
+                log.warning("%s", notes[0])
     try:
-        from runtime.emulator import torch_kernels, torch_selftest
-
-        return torch_kernels.TorchKernels(*torch_selftest.verified())
+        return _torch(notes)
     except (ImportError, UnavailableError) as error:
         if choice == "torch":
             raise UnavailableError(
@@ -70,6 +87,19 @@ def load_kernels(choice: KernelChoice) -> Kernels | None:
             ) from error
         log.warning("The emulator runs its slow reference: %s", error)
         return None
+
+
+def _native() -> Kernels:
+    from runtime.emulator.native import native_kernels, native_selftest
+
+    return native_kernels.NativeKernels(native_selftest.verified())
+
+
+def _torch(notes: tuple[str, ...]) -> Kernels:
+    from runtime.emulator import torch_kernels, torch_selftest
+
+    paths, found = torch_selftest.verified()
+    return torch_kernels.TorchKernels(paths, (*notes, *found))
 
 
 class Program:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from runtime.emulator import torch_conv
+from runtime.emulator.layer import Layer
 from runtime.emulator.node import Node
 from runtime.emulator.operations import Function, Spec
 from runtime.emulator.spec import Concat, Convolution, Eltwise, Pool
-from runtime.emulator.torch_conv import Layer, Path, Tensor, as_tensor
+from runtime.emulator.torch_conv import Path, Tensor, as_tensor
 from xmodel.graph import Array
 
 

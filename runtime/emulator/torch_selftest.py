@@ -13,57 +13,19 @@ from functools import cache
 
 import numpy as np
 
-from runtime.emulator import reference, torch_kernels
-from runtime.emulator.spec import Activation, Concat, Convolution, Eltwise, Pool, Window
-from runtime.emulator.torch_conv import Layer, Path, prepare
+from runtime.emulator import reference, selftest, torch_kernels
+from runtime.emulator.operations import Function
+from runtime.emulator.spec import Concat, Eltwise, Pool
+from runtime.emulator.torch_conv import Path, prepare
 from xmodel.errors import UnavailableError
 from xmodel.graph import Array
 
 log = logging.getLogger("unmask.emulator")
 
-_RELU, _NONE = Activation("RELU"), Activation("NONE")
-
-
-def _extremes(random: np.random.Generator, shape: tuple[int, ...], low: int) -> Array:
-    """Mostly values at the ends of the range, where sums overflow narrow accumulators."""
-    ends = random.choice(np.array([low, low, 127, 127, 1, 0], np.int8), shape)
-    return np.where(random.random(shape) < 0.7, ends, random.integers(low, 128, shape)).astype(np.int8)
-
-
-def layers() -> Iterator[tuple[Layer, Array]]:
-    """Convolutions and inputs that show ties, saturation and sign mistakes."""
-    random = np.random.default_rng(20)
-    square, down = Window((3, 3), pad=(1, 1, 1, 1)), Window((3, 3), (2, 2), pad=(0, 1, 0, 1))
-    cases = (
-        (square, 16, 16, 12, _RELU, 9, slice(0, 0)),
-        (square, 64, 64, 28, _RELU, 11, slice(0, 0)),
-        (square, 32, 16, 12, _RELU, 10, slice(16, 32)),
-        (down, 65, 33, 11, _NONE, 8, slice(0, 65)),
-        (Window((1, 1)), 256, 2, 7, _NONE, 7, slice(0, 0)),
-        (Window((1, 1)), 24, 40, 9, _RELU, 0, slice(0, 24)),
-        (square, 3, 16, 16, _RELU, 3, slice(0, 3)),
-    )
-    for window, made, given, size, activation, shift, signed in cases:
-        for extreme in (False, True):
-            x = _extremes(random, (2, size, size, made), -128 if extreme else -3)
-            x[..., [c for c in range(made) if not signed.start <= c < signed.stop]] &= 127  # not negative
-            shape = (given, window.kernel[1], window.kernel[0], made)
-            weights = _extremes(random, shape, -128) if extreme else random.integers(-2, 3, shape).astype(np.int8)
-            bias = random.integers(-128, 128, given).astype(np.int8)
-            out = window.outputs(1, size), window.outputs(0, size)
-            spec = Convolution(window, False, False, out, -1 if shift % 2 else 1, shift, activation)
-            yield Layer(spec, weights, bias, size, size, signed), x
-    up = Convolution(Window((2, 2), (2, 2)), False, True, (12, 12), 0, 6, _NONE)
-    x = _extremes(random, (2, 6, 6, 32), 0)
-    yield Layer(up, _extremes(random, (16, 2, 2, 32), -128), None, 6, 6, slice(0, 0)), x
-    deep = Convolution(square, True, False, (9, 9), 1, 5, _RELU)
-    x = _extremes(random, (2, 9, 9, 24), -128)
-    yield Layer(deep, _extremes(random, (1, 3, 3, 24), -128), None, 9, 9, slice(0, 24)), x
-
 
 def exact(path: Path) -> bool:
     """Whether every layer that takes `path` gives the reference's bytes here."""
-    for layer, x in layers():
+    for layer, x in selftest.layers():
         try:
             prepared = prepare(layer, frozenset({path}))
             if prepared is None:
@@ -79,20 +41,18 @@ def exact(path: Path) -> bool:
 
 def others_exact() -> bool:
     """The same for concat, pools and eltwise."""
-    x = np.arange(-128, 128, dtype=np.int8).reshape(1, 8, 8, 4)
-    y = np.ascontiguousarray(x[:, ::-1, ::-1])
-    join, add = Concat(3, (1, -1)), Eltwise(False, (5, 3), 4, _RELU)
-    largest = Pool(Window((3, 3), (2, 2), pad=(1, 1, 1, 1)), True, (4, 4), 1)
-    average = Pool(Window((3, 3), (2, 2), pad=(1, 1, 1, 1)), False, (4, 4), 0, 7, 6)
-    fast_average, fast_add = torch_kernels.average_pool(average), torch_kernels.add(add)
-    return (
-        np.array_equal(torch_kernels.concat(join)(x, y), reference.concat(join, x, y))
-        and np.array_equal(torch_kernels.maximum_pool(largest)(x), reference.pool(largest, x))
-        and fast_average is not None
-        and np.array_equal(fast_average(x), reference.pool(average, x))
-        and fast_add is not None
-        and np.array_equal(fast_add(x, y), reference.eltwise(add, x, y))
-    )
+    return all(np.array_equal(fast(*x), wanted) for fast, x, wanted in _others() if fast is not None)
+
+
+def _others() -> Iterator[tuple[Function | None, tuple[Array, ...], Array]]:
+    for spec, x, wanted in selftest.others():
+        match spec:
+            case Concat():
+                yield torch_kernels.concat(spec), x, wanted
+            case Pool():
+                yield torch_kernels.maximum_pool(spec) if spec.maximum else torch_kernels.average_pool(spec), x, wanted
+            case Eltwise():
+                yield torch_kernels.add(spec), x, wanted
 
 
 @cache

@@ -6,12 +6,14 @@ import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from runtime.emulator import program as program_module
 from runtime.emulator.program import KernelChoice, Program
+from tests.runtime.emulator.native import needs_native
 from tests.runtime.emulator.networks import Builder, uynet
 from xmodel.errors import ArtifactError, UnavailableError, UsageError
 from xmodel.graph import Array, Graph, Op, Tensor, attrs
@@ -35,7 +37,7 @@ def test_every_tensor_of_a_network_is_the_same_on_both_kernel_sets() -> None:
     assert any((v == 127).any() for v in body) and all(v.any() for v in body)  # it saturates, and is alive
 
 
-@pytest.mark.parametrize("kernels", ["reference", "torch"])
+@pytest.mark.parametrize("kernels", ["reference", "torch", pytest.param("native", marks=needs_native)])
 def test_a_batch_is_its_images_one_by_one(kernels: KernelChoice) -> None:
     program, x = Program(SMALL, kernels), image(3)
     together = program.run({"data-fix_0": x})
@@ -160,7 +162,7 @@ def test_an_unknown_kernel_set() -> None:
 
 
 def test_auto_falls_back_to_the_reference_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     from runtime.emulator import torch_selftest
 
@@ -168,6 +170,7 @@ def test_auto_falls_back_to_the_reference_and_says_so(
         raise UnavailableError("this torch build is not exact on this machine")
 
     monkeypatch.setattr(torch_selftest, "verified", broken)
+    monkeypatch.setenv("UNMASK_NATIVE", str(tmp_path))
     assert program_module.Program(SMALL, "auto").kernels == "reference"
     assert "runs its slow reference: this torch build is not exact" in caplog.text
     with pytest.raises(UnavailableError, match="torch kernels cannot be used"):

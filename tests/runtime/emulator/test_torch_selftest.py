@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from runtime.emulator import reference, torch_conv, torch_selftest
-from runtime.emulator.torch_conv import Layer, Path, prepare
+from runtime.emulator import reference, selftest, torch_conv, torch_selftest
+from runtime.emulator.layer import Layer
+from runtime.emulator.torch_conv import Path, prepare
 from runtime.emulator.torch_kernels import TorchKernels
 from xmodel.errors import UnavailableError
 from xmodel.graph import Array
@@ -48,7 +49,7 @@ def test_a_wrong_int8_path_is_found_and_avoided(
     paths, notes = torch_selftest.verified()
     assert not {Path.INT8, Path.INT8_FULL} & paths and "int8 convolutions are not exact on this machine" in notes[0]
     assert notes[0] in caplog.text
-    layer, x = next(torch_selftest.layers())
+    layer, x = next(selftest.layers())
     prepared = prepare(layer, TorchKernels(paths, notes).allowed)
     assert prepared is not None and prepared[1] is Path.FLOAT32
     np.testing.assert_array_equal(prepared[0](x), reference.convolution(layer.spec, x, layer.weights, layer.bias))
@@ -69,7 +70,7 @@ def test_without_exact_float64_there_are_no_torch_kernels(monkeypatch: pytest.Mo
 
 
 def test_the_layers_show_ties_saturation_and_signs() -> None:
-    cases = list(torch_selftest.layers())
+    cases = list(selftest.layers())
     results = [reference.convolution(layer.spec, x, layer.weights, layer.bias) for layer, x in cases]
     assert any((y == -128).any() for y in results) and sum(int((y == 127).any()) for y in results) > 8
     assert any(x.min() == -128 for _, x in cases) and any(layer.signed.start > 0 for layer, _ in cases)

@@ -7,10 +7,11 @@ import pytest
 
 from runtime.emulator.program import KernelChoice, Program
 from runtime.emulator.spec import Rules
+from tests.runtime.emulator.native import needs_native
 from tests.runtime.emulator.vectors import OPS, PROGRAMS, index, vector
 from tests.shared import needs_shared
 
-KERNELS: list[KernelChoice] = ["reference", "torch"]
+KERNELS = ["reference", "torch", pytest.param("native", marks=needs_native)]
 SINGLE = [name for name, entry in index(PROGRAMS).items() if "+" not in entry["op"]]
 
 

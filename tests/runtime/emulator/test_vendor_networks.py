@@ -12,6 +12,7 @@ import pytest
 from arch import targets
 from compile.pipeline import compile_graph
 from runtime.emulator.program import KernelChoice, Program
+from tests.runtime.emulator.native import needs_native
 from tests.shared import SHARED, needs_shared
 from xmodel import file
 from xmodel.graph import Array, Graph
@@ -63,7 +64,7 @@ def test_quantized_graph_in_float(name: str) -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize("kernels", ["reference", "torch"])
+@pytest.mark.parametrize("kernels", ["reference", "torch", pytest.param("native", marks=needs_native)])
 @pytest.mark.parametrize("name", runnable())
 def test_compiled_graph_in_integers(name: str, kernels: KernelChoice) -> None:
     graph, x, layers = case(name)

@@ -1,0 +1,455 @@
+// How a convolution is laid out: taps of each phase, packed weights, padded lines of a tile, blocks of channels.
+//
+// Input is copied, a tile of rows at a time, into padded lines that stay in a core's cache, and there becomes unsigned:
+// a channel that can be negative is x + 128, and 128 times the sum of its weights is taken off the bias. A step of a
+// kernel reads 4 (AMX: 64) successive bytes of a line, so taps that lie side by side are one run of bytes.
+#include "convolution.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <limits>
+#include <stdexcept>
+
+#include "pool.h"
+#include "target.h"
+
+namespace unmask {
+
+namespace {
+
+constexpr size_t TILE_BYTES = 160 << 10;  // of padded lines: beside a block's weights in a core's second-level cache
+constexpr int LONGEST_GROUP = 24, OPEN_GROUPS = 6;
+constexpr int TASKS_A_THREAD = 4;
+
+int ceil_div(int a, int b) { return (a + b - 1) / b; }
+int floor_mod(int a, int b) { return ((a % b) + b) % b; }
+
+const Kernel& kernel_for(int isa, bool depthwise) {
+#if UNMASK_HAS_AMX || defined(UNMASK_SOFTWARE_MODEL)
+  if (!depthwise && isa >= AMX) return amx_kernel();
+#endif
+#if UNMASK_X86 || defined(UNMASK_SOFTWARE_MODEL)
+  if (!depthwise && isa >= VNNI) return vnni_kernel();
+#endif
+#if UNMASK_X86
+  if (isa >= AVX2) return depthwise ? avx2_depthwise() : avx2_kernel();
+#endif
+  static_cast<void>(isa);
+  return depthwise ? portable_depthwise() : portable_kernel();
+}
+
+Finish finish_for(int isa) {
+#if UNMASK_X86
+  if (isa >= AVX2) return avx2_finish;
+#endif
+  static_cast<void>(isa);
+  return portable_finish;
+}
+
+// A thread's own memory; grows to what its largest tile needs.
+struct Scratch {
+  std::vector<uint8_t> lines;
+  std::vector<const uint8_t*> strips;
+  std::vector<int8_t*> outs;
+};
+
+Scratch& scratch() {
+  static thread_local Scratch mine;
+  return mine;
+}
+
+}  // namespace
+
+struct Convolution::Work {
+  const Convolution* self;
+  const int8_t* x;
+  int8_t* y;
+  int tiles, rows, chunks;
+  std::atomic<bool> failed{false};
+};
+
+std::vector<Convolution::Tap> Convolution::taps(int phase_y, int phase_x, const int8_t* weights) const {
+  const UnmaskConvolution& s = spec_;
+  std::vector<Tap> found;
+  for (int ky = 0; ky < s.kernel_height; ++ky) {
+    for (int kx = 0; kx < s.kernel_width; ++kx) {
+      const int8_t* at = weights + (static_cast<size_t>(ky) * s.kernel_width + kx) * s.channels;
+      if (!s.transposed) {
+        found.push_back({ky * s.dilation_height - s.top, kx * s.dilation_width - s.left, at});
+        continue;
+      }
+      const int y = phase_y + ky - (s.kernel_height - 1 - s.top), x = phase_x + kx - (s.kernel_width - 1 - s.left);
+      if (floor_mod(y, s.stride_height) == 0 && floor_mod(x, s.stride_width) == 0)
+        found.push_back({(y - floor_mod(y, s.stride_height)) / s.stride_height,
+                         (x - floor_mod(x, s.stride_width)) / s.stride_width, at});
+    }
+  }
+  return found;
+}
+
+Convolution::Convolution(const UnmaskConvolution& spec, const int8_t* weights, const int64_t* half_steps,
+                         const uint8_t* negative, const int8_t* table)
+    : spec_(spec),
+      kernel_(&kernel_for(spec.isa, spec.depthwise != 0)),
+      finish_(finish_for(spec.isa)),
+      stride_in_y_(spec.transposed ? 1 : spec.stride_height),
+      stride_in_x_(spec.transposed ? 1 : spec.stride_width),
+      stride_out_y_(spec.transposed ? spec.stride_height : 1),
+      stride_out_x_(spec.transposed ? spec.stride_width : 1),
+      weight_stride_(static_cast<size_t>(spec.kernel_height) * spec.kernel_width * spec.channels),
+      negative_(negative, negative + spec.channels) {
+  if (spec_.depthwise) std::fill(negative_.begin(), negative_.end(), uint8_t{0});  // its kernels take signed bytes
+  if (table != nullptr) table_.assign(table, table + 256);
+
+  struct Phase {
+    int y, x;
+    std::vector<Tap> taps;
+  };
+  std::vector<Phase> phases;
+  for (int y = 0; y < std::min(stride_out_y_, spec.out_height); ++y)
+    for (int x = 0; x < std::min(stride_out_x_, spec.out_width); ++x) phases.push_back({y, x, taps(y, x, weights)});
+  bool first = true;
+  for (const Phase& phase : phases) {
+    for (const Tap& tap : phase.taps) {
+      low_y_ = first ? tap.dy : std::min(low_y_, tap.dy);
+      low_x_ = first ? tap.dx : std::min(low_x_, tap.dx);
+      high_y_ = first ? tap.dy : std::max(high_y_, tap.dy);
+      high_x_ = first ? tap.dx : std::max(high_x_, tap.dx);
+      first = false;
+    }
+  }
+  grid_height_ = ceil_div(spec.out_height, stride_out_y_);
+  grid_width_ = ceil_div(spec.out_width, stride_out_x_);
+
+  offset_ = std::any_of(negative_.begin(), negative_.end(), [](uint8_t n) { return n != 0; });
+  const bool inside = low_y_ >= 0 && low_x_ >= 0 && (grid_height_ - 1) * stride_in_y_ + high_y_ < spec.height &&
+                      (grid_width_ - 1) * stride_in_x_ + high_x_ < spec.width;
+  const int step_bytes = spec.depthwise ? kernel_->channels : 4 * kernel_->quads;
+  direct_ = inside && !offset_ && kernel_->pixels == 1 && spec.channels % step_bytes == 0;
+  if (direct_) low_y_ = low_x_ = 0;
+  columns_ = direct_ ? spec.width : (grid_width_ - 1) * stride_in_x_ + high_x_ - low_x_ + 1;
+  line_ = static_cast<ptrdiff_t>(columns_) * spec.channels;
+  slack_ = static_cast<size_t>(kernel_->pixels) * static_cast<size_t>(stride_in_x_) * static_cast<size_t>(spec.channels) +
+           static_cast<size_t>(step_bytes);
+  const double furthest = (static_cast<double>(high_y_ - low_y_) + 1) * static_cast<double>(line_);
+  if (furthest > std::numeric_limits<int32_t>::max() / 2) throw std::invalid_argument("lines are too long");
+  if (!direct_) {
+    pattern_.assign(static_cast<size_t>(line_), 0);
+    for (size_t i = 0; i < pattern_.size(); ++i)
+      pattern_[i] = negative_[i % static_cast<size_t>(spec.channels)] ? 0x80 : 0;
+  }
+
+  epilogue_.low = spec.low;
+  epilogue_.high = spec.high;
+  epilogue_.leaky = spec.leaky != 0;
+  epilogue_.wide_shift = spec.shift;
+  epilogue_.table = table_.empty() ? nullptr : table_.data();
+  const bool whole = std::all_of(half_steps, half_steps + spec.made, [](int64_t h) { return h % 2 == 0; });
+  epilogue_.doubling = whole && spec.shift >= 1 ? 0 : 1;
+  epilogue_.shift = spec.shift - 1 + epilogue_.doubling;
+  epilogue_.narrow = !epilogue_.leaky && epilogue_.shift <= 30;
+  for (const Phase& phase : phases) add_part(phase.y, phase.x, phase.taps, half_steps);
+}
+
+int32_t Convolution::offset(const Tap& tap) const {
+  return static_cast<int32_t>((tap.dy - low_y_) * line_ + static_cast<ptrdiff_t>(tap.dx - low_x_) * spec_.channels);
+}
+
+void Convolution::add_part(int phase_y, int phase_x, const std::vector<Tap>& taps, const int64_t* half_steps) {
+  const int channels = kernel_->channels, blocks = ceil_div(spec_.made, channels);
+  parts_.emplace_back();
+  Part& part = parts_.back();
+  part.first_y = phase_y;
+  part.first_x = phase_x;
+  part.grid_height = ceil_div(spec_.out_height - phase_y, stride_out_y_);
+  part.grid_width = ceil_div(spec_.out_width - phase_x, stride_out_x_);
+  part.bias.assign(static_cast<size_t>(blocks) * channels, 0);
+  part.wide_bias.assign(part.bias.size(), 0);
+  const int64_t half = epilogue_.shift >= 1 && epilogue_.shift <= 30 ? int64_t{1} << (epilogue_.shift - 1) : 0;
+  for (int made = 0; made < spec_.made; ++made) {
+    int64_t size = 0, taken_off = 0;
+    for (const Tap& tap : taps) {
+      const int8_t* w = tap.weights + (spec_.depthwise ? static_cast<size_t>(made) : made * weight_stride_);
+      for (int c = 0; c < (spec_.depthwise ? 1 : spec_.channels); ++c) {
+        size += std::abs(int{w[c]});
+        if (!spec_.depthwise && negative_[static_cast<size_t>(c)]) taken_off += w[c];
+      }
+    }
+    // 2^61: what the rounding of 64-bit numbers takes; 8 bits of it go to a leaky slope
+    const int64_t largest = 256 * size + std::abs(half_steps[made]);
+    const int left = spec_.shift < 0 ? -spec_.shift : 0;
+    if (255 * size > std::numeric_limits<int32_t>::max() || largest >= int64_t{1} << (52 - left))
+      throw std::invalid_argument("sums do not fit");
+    part.wide_bias[static_cast<size_t>(made)] = half_steps[made] - 256 * taken_off;
+    if (largest + 2 * half > std::numeric_limits<int32_t>::max()) epilogue_.narrow = false;
+    const int64_t bias = epilogue_.doubling ? half_steps[made] - 256 * taken_off : half_steps[made] / 2 - 128 * taken_off;
+    part.bias[static_cast<size_t>(made)] = static_cast<int32_t>(static_cast<uint32_t>(bias + half));
+  }
+  for (int block = 0; block < blocks; ++block) {
+    part.blocks.push_back({part.offsets.size(), part.weights.size(), part.runs.size(), 0, 0});
+    if (spec_.depthwise) pack_deep(part, taps, block * channels);
+    else pack_block(part, taps, block * channels);
+    Part::Place& place = part.blocks.back();
+    place.run_count = static_cast<int>((part.runs.size() - place.runs) / 2);
+    place.steps = static_cast<int>(part.offsets.size() - place.offsets);
+  }
+  part.offsets.shrink_to_fit();
+  part.weights.shrink_to_fit();
+}
+
+void Convolution::pack_deep(Part& part, const std::vector<Tap>& taps, int channel) const {
+  for (const Tap& tap : taps) {
+    part.offsets.push_back(offset(tap) + channel);
+    for (int c = channel; c < channel + kernel_->channels; ++c)
+      part.weights.push_back(c < spec_.channels ? tap.weights[c] : int8_t{0});
+  }
+}
+
+Convolution::Steps Convolution::steps(const std::vector<Tap>& taps, int channel) const {
+  const int bytes = 4 * kernel_->quads, present = std::min(kernel_->channels, spec_.made - channel);
+  const size_t size = static_cast<size_t>(kernel_->channels) * bytes;
+  Steps made;
+  std::vector<int8_t> run;
+  for (size_t begin = 0; begin < taps.size();) {
+    size_t end = begin + 1;
+    while (end < taps.size() && taps[end].dy == taps[begin].dy && taps[end].dx == taps[end - 1].dx + 1) ++end;
+    const int length = static_cast<int>(end - begin) * spec_.channels, count = ceil_div(length, bytes);
+    const size_t first = made.weights.size();
+    made.weights.resize(first + count * size, 0);
+    for (int step = 0; step < count; ++step) made.offsets.push_back(offset(taps[begin]) + step * bytes);
+    for (int byte = 0; byte < count * bytes; ++byte)
+      made.ranges.push_back(byte < length && negative_[static_cast<size_t>(byte % spec_.channels)] ? 255 : 127);
+    run.assign(static_cast<size_t>(count) * bytes, 0);
+    for (int c = 0; c < present; ++c) {
+      for (size_t tap = begin; tap < end; ++tap)
+        std::memcpy(run.data() + (tap - begin) * spec_.channels, taps[tap].weights + (channel + c) * weight_stride_,
+                    static_cast<size_t>(spec_.channels));
+      // 16 channels of a quad lie together: a vector of 64 bytes, or a row of a tile
+      const int place = kernel_->quads == 1 ? c : c / 16 * 16 * kernel_->quads + c % 16;
+      for (int quad = 0; quad < count * kernel_->quads; ++quad)
+        std::memcpy(made.weights.data() + first + static_cast<size_t>(quad / kernel_->quads) * size +
+                        static_cast<size_t>(quad % kernel_->quads * 16 + place) * 4,
+                    run.data() + static_cast<size_t>(quad) * 4, 4);
+    }
+    begin = end;
+  }
+  return made;
+}
+
+void Convolution::pack_block(Part& part, const std::vector<Tap>& taps, int channel) const {
+  const Steps all = steps(taps, channel);
+  if (kernel_->grouped) {
+    pack_groups(part, all);
+    return;
+  }
+  part.offsets.insert(part.offsets.end(), all.offsets.begin(), all.offsets.end());
+  part.weights.insert(part.weights.end(), all.weights.begin(), all.weights.end());
+  part.runs.insert(part.runs.end(), {static_cast<int32_t>(all.offsets.size()), 1});
+}
+
+namespace {
+
+// Steps whose products are summed in 16 bits: what the sum of each pair of products can reach at most, both ways.
+struct Group {
+  static constexpr int LANES = 32;
+  std::vector<std::pair<int32_t, const int8_t*>> steps;
+  int32_t most[LANES] = {}, least[LANES] = {};
+};
+
+struct Reach {
+  int32_t most[Group::LANES] = {}, least[Group::LANES] = {};
+
+  Reach(const int8_t* weights, const int* ranges) {
+    for (int i = 0; i < Group::LANES; ++i) {
+      const int a = weights[2 * i] * ranges[2 * i % 4], b = weights[2 * i + 1] * ranges[2 * i % 4 + 1];
+      most[i] = std::max(a, 0) + std::max(b, 0);
+      least[i] = std::min(a, 0) + std::min(b, 0);
+    }
+  }
+
+  bool fits(const Group& group) const {
+    int over = 0;
+    for (int i = 0; i < Group::LANES; ++i)
+      over |= (32767 - group.most[i] - most[i]) | (group.least[i] + least[i] + 32768);  // the sign of what is over
+    return over >= 0;
+  }
+};
+
+}  // namespace
+
+void Convolution::pack_groups(Part& part, const Steps& steps) const {
+  constexpr size_t SIZE = 2 * Group::LANES;
+  std::deque<std::array<int8_t, SIZE>> halves;  // keeps the weights that had to be split
+  std::vector<Group> open, closed;
+  const auto place = [&](int32_t offset, const int8_t* weights, const Reach& reach) {
+    size_t chosen = 0;
+    while (chosen < open.size() && !reach.fits(open[chosen])) ++chosen;
+    if (chosen == open.size()) {
+      if (open.size() == OPEN_GROUPS) {
+        closed.push_back(std::move(open.front()));
+        open.erase(open.begin());
+        --chosen;
+      }
+      open.emplace_back();
+    }
+    Group& group = open[chosen];
+    group.steps.emplace_back(offset, weights);
+    for (int i = 0; i < Group::LANES; ++i) {
+      group.most[i] += reach.most[i];
+      group.least[i] += reach.least[i];
+    }
+    if (group.steps.size() == LONGEST_GROUP) {
+      closed.push_back(std::move(group));
+      open.erase(open.begin() + static_cast<ptrdiff_t>(chosen));
+    }
+  };
+  for (size_t i = 0; i < steps.offsets.size(); ++i) {
+    const int* ranges = steps.ranges.data() + 4 * i;
+    const int8_t* weights = steps.weights.data() + SIZE * i;
+    const Reach reach(weights, ranges);
+    if (reach.fits(Group{})) {
+      place(steps.offsets[i], weights, reach);
+      continue;
+    }
+    std::array<int8_t, SIZE>& small = halves.emplace_back();
+    std::array<int8_t, SIZE>& rest = halves.emplace_back();
+    for (size_t k = 0; k < SIZE; ++k) {  // each at most 64: a pair of products with 255 fits
+      small[k] = static_cast<int8_t>(weights[k] / 2);
+      rest[k] = static_cast<int8_t>(weights[k] - small[k]);
+    }
+    place(steps.offsets[i], small.data(), Reach(small.data(), ranges));
+    place(steps.offsets[i], rest.data(), Reach(rest.data(), ranges));
+  }
+  for (Group& group : open) closed.push_back(std::move(group));
+  // equal lengths in a row: the kernel's inner loop then has a count that a CPU predicts
+  std::stable_sort(closed.begin(), closed.end(),
+                   [](const Group& a, const Group& b) { return a.steps.size() > b.steps.size(); });
+  const size_t first_run = part.runs.size();
+  for (const Group& group : closed) {
+    const int32_t length = static_cast<int32_t>(group.steps.size());
+    if (part.runs.size() == first_run || part.runs[part.runs.size() - 2] != length)
+      part.runs.insert(part.runs.end(), {length, 0});
+    ++part.runs.back();
+    for (const auto& [offset, weights] : group.steps) {
+      part.offsets.push_back(offset);
+      part.weights.insert(part.weights.end(), weights, weights + SIZE);
+    }
+  }
+}
+
+int Convolution::rows_a_tile() const {
+  const ptrdiff_t lines = static_cast<ptrdiff_t>(TILE_BYTES) / std::max<ptrdiff_t>(line_, 1) - (high_y_ - low_y_);
+  return static_cast<int>(std::clamp<ptrdiff_t>(lines / stride_in_y_, 1, grid_height_));
+}
+
+void Convolution::run(const int8_t* x, int images, int8_t* y) const {
+  Work work{};
+  work.self = this;
+  work.x = x;
+  work.y = y;
+  work.rows = rows_a_tile();
+  work.tiles = ceil_div(grid_height_, work.rows);
+  work.rows = ceil_div(grid_height_, work.tiles);  // tiles of one size
+  work.tiles = ceil_div(grid_height_, work.rows);
+  const int blocks = ceil_div(spec_.made, kernel_->channels), wanted = threads() == 1 ? 1 : TASKS_A_THREAD * threads();
+  work.chunks = std::clamp(ceil_div(wanted, images * work.tiles), 1, blocks);
+  parallel(images * work.tiles * work.chunks, &Convolution::work, &work);
+  if (work.failed) throw std::bad_alloc();
+}
+
+void Convolution::work(void* context, int index) {
+  Work& work = *static_cast<Work*>(context);
+  const Convolution& self = *work.self;
+  const int blocks = ceil_div(self.spec_.made, self.kernel_->channels);
+  const int chunk = index % work.chunks, tile = index / work.chunks % work.tiles, image = index / work.chunks / work.tiles;
+  const int begin = static_cast<int>(int64_t{blocks} * chunk / work.chunks);
+  const int end = static_cast<int>(int64_t{blocks} * (chunk + 1) / work.chunks);
+  const int first = tile * work.rows, last = std::min(first + work.rows, self.grid_height_);
+  try {
+    self.tile(work, image, first, last, begin, end);
+  } catch (const std::bad_alloc&) {
+    work.failed = true;
+  }
+}
+
+void Convolution::tile(const Work& work, int image, int first, int last, int begin, int end) const {
+  const size_t in = static_cast<size_t>(spec_.height) * spec_.width * spec_.channels;
+  const size_t out = static_cast<size_t>(spec_.out_height) * spec_.out_width * spec_.made;
+  const uint8_t* base = lines(work.x + static_cast<size_t>(image) * in, first, last);
+  if (kernel_->start != nullptr) kernel_->start();
+  for (const Part& part : parts_)
+    part_tile(part, base, first, std::min(last, part.grid_height), work.y + static_cast<size_t>(image) * out, begin, end);
+  if (kernel_->stop != nullptr) kernel_->stop();
+}
+
+const uint8_t* Convolution::lines(const int8_t* image, int first, int last) const {
+  const int top = first * stride_in_y_ + low_y_;
+  if (direct_) return reinterpret_cast<const uint8_t*>(image) + top * line_;
+  const int count = (last - 1 - first) * stride_in_y_ + high_y_ - low_y_ + 1;
+  std::vector<uint8_t>& buffer = scratch().lines;
+  const size_t line = static_cast<size_t>(line_), needed = static_cast<size_t>(count) * line + slack_;
+  if (buffer.size() < needed) buffer.resize(needed);
+  const int left = std::clamp(low_x_, 0, spec_.width), right = std::clamp(low_x_ + columns_, 0, spec_.width);
+  const size_t before = static_cast<size_t>(left - low_x_) * spec_.channels;
+  const size_t inside = right > left ? static_cast<size_t>(right - left) * spec_.channels : 0;
+  for (int i = 0; i < count; ++i) {
+    uint8_t* to = buffer.data() + static_cast<size_t>(i) * line;
+    const int y = top + i;
+    if (y < 0 || y >= spec_.height || inside == 0) {
+      std::memcpy(to, pattern_.data(), line);
+      continue;
+    }
+    const uint8_t* from =
+        reinterpret_cast<const uint8_t*>(image) + (static_cast<size_t>(y) * spec_.width + left) * spec_.channels;
+    std::memcpy(to, pattern_.data(), before);
+    const uint8_t* with = pattern_.data() + before;
+    if (offset_) for (size_t k = 0; k < inside; ++k) to[before + k] = from[k] ^ with[k];
+    else std::memcpy(to + before, from, inside);
+    std::memcpy(to + before + inside, with + inside, line - before - inside);
+  }
+  return buffer.data();
+}
+
+void Convolution::part_tile(const Part& part, const uint8_t* base, int first, int last, int8_t* out, int begin,
+                            int end) const {
+  const int pixels = kernel_->pixels, strips_a_call = kernel_->strips, made = spec_.made;
+  const int strips_a_row = ceil_div(part.grid_width, pixels);
+  const int strips = std::max(0, last - first) * strips_a_row, padded = ceil_div(strips, strips_a_call) * strips_a_call;
+  if (strips == 0) return;
+  std::vector<const uint8_t*>& from = scratch().strips;
+  std::vector<int8_t*>& to = scratch().outs;
+  from.assign(static_cast<size_t>(padded), nullptr);
+  to.assign(static_cast<size_t>(padded) * pixels, nullptr);
+  const ptrdiff_t step = static_cast<ptrdiff_t>(stride_in_x_) * spec_.channels;
+  for (int strip = 0; strip < padded; ++strip) {
+    const int real = std::min(strip, strips - 1), row = real / strips_a_row, x = real % strips_a_row * pixels;
+    from[static_cast<size_t>(strip)] = base + static_cast<ptrdiff_t>(row) * stride_in_y_ * line_ + x * step;
+    const int y_out = (first + row) * stride_out_y_ + part.first_y;
+    for (int p = 0; strip < strips && p < std::min(pixels, part.grid_width - x); ++p) {
+      const int x_out = (x + p) * stride_out_x_ + part.first_x;
+      to[static_cast<size_t>(strip) * pixels + p] =
+          out + (static_cast<size_t>(y_out) * spec_.out_width + x_out) * made;
+    }
+  }
+  alignas(64) int32_t sums[MAX_TILE];
+  Epilogue epilogue = epilogue_;
+  epilogue.bias = part.bias.data();
+  epilogue.wide_bias = part.wide_bias.data();
+  for (int index = begin; index < end; ++index) {
+    const Part::Place& place = part.blocks[static_cast<size_t>(index)];
+    const Block block{part.offsets.data() + place.offsets, part.weights.data() + place.weights,
+                      part.runs.data() + place.runs, place.run_count, place.steps};
+    const int channel = index * kernel_->channels, count = std::min(kernel_->channels, made - channel);
+    for (int strip = 0; strip < padded; strip += strips_a_call) {
+      kernel_->run(from.data() + strip, step, block, sums);
+      finish_(epilogue, channel, count, kernel_->channels, sums, to.data() + static_cast<ptrdiff_t>(strip) * pixels,
+              strips_a_call * pixels);
+    }
+  }
+}
+
+}  // namespace unmask
