@@ -116,12 +116,18 @@ class EltwiseLimits:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """On-chip bytes per engine, and the card's usable DDR bytes."""
+    """On-chip bytes per engine, the card's usable DDR bytes, and bytes a second of its memory and its link.
+
+    DDR: the card's product brief (16 GB, 102.4 GB/s). PCIe: one direction of Gen3 x16 or Gen4 x8 (128 Gbit/s, of
+    which 128/130 is data).
+    """
 
     feature_bytes: int
     weight_bytes: int
     depthwise_weight_bytes: int
     ddr_bytes: int
+    ddr_bandwidth: int
+    pcie_bandwidth: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any
 from deploy.console import Output
 from deploy.files import quantized_file
 from deploy.report import provenance, write_html
+from deploy.roofline import roofline
 from xmodel import artifact
 from xmodel.graph import Graph
 
@@ -44,6 +45,7 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
 
     def work() -> list[str]:
         from compile.pipeline import compile_graph, summarize, write_package
+        from deploy.estimates import estimate
         from xmodel import file
 
         out.note(f"Compiling {source} for {target.name} …")
@@ -60,10 +62,12 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
             "xmodel": str(job.out / f"{name}.xmodel"),
             "subgraphs": _subgraphs(compiled),
             "summary": summarize(compiled, target).as_dict(),
+            "estimate": estimate(compiled, target),
             "seconds": time.perf_counter() - start,
         }
         artifact.write_json(job.out / REPORT, report)
-        write_html(job.out / PAGE, "compile.html.j2", r=report, provenance=provenance(wanted), record=wanted)
+        rows, picture = provenance(wanted), _picture(report["estimate"])
+        write_html(job.out / PAGE, "compile.html.j2", r=report, provenance=rows, record=wanted, roofline=picture)
         return [*files, REPORT, PAGE]
 
     ran = artifact.run_stage(job.out, wanted, work)
@@ -78,6 +82,13 @@ def _with_golden(quantized: Graph, compiled: Graph, out: Output) -> Graph:
     if differing := against(quantized, recorded)["differing"]:
         out.warn(f"{len(differing)} tensors are not the quantized graph's, the first {differing[0]}.")
     return recorded
+
+
+def _picture(estimate: dict[str, Any]) -> str:
+    """The roofline, or nothing for a target whose speed is not known."""
+    if estimate["usable_tops"] is None or estimate["ddr_gb_s"] is None or not estimate["layers"]:
+        return ""
+    return roofline(estimate["layers"], estimate["usable_tops"], estimate["ddr_gb_s"])
 
 
 def _md5(path: Path) -> str:
