@@ -7,6 +7,7 @@ CALIB   ?=
 CROPS   ?=
 LABELS  ?=
 TARGET  ?=
+BACKEND ?=
 DEVICE  ?=
 BACKEND ?=
 THREADS ?=
@@ -49,6 +50,7 @@ help: ## This list
 	@echo "  LABELS    DFDC metadata.json that labels CROPS [that of the sample set, none with CROPS]"
 	@echo "  BACKEND   quantizer: unmask, or vitis for the vendor's pytorch_nndct, in the Python VITIS_PYTHON [unmask]"
 	@echo "  TARGET    DPU to compile for: a name, alias or fingerprint [DPUCVDX8H_ISA1_F2W2_8PE, the VCK5000]"
+	@echo "  BACKEND   what compiles: vitis (vai_c_xir, for the card), unmask (for the emulator) [vitis if found, else unmask]"
 	@echo "  DEVICE    what infer runs on [the card where there is one, else the emulator]"
 	@echo "  THREADS   runner threads of infer [chosen for the machine]"
 	@echo "  OUT       folder of all results; each stage has its own folder in it [build]"
@@ -87,8 +89,9 @@ quantize: setup $(if $(CALIB),,samples) ## Float weights to INT8: MODEL, WEIGHTS
 	  $(call option,labels,$(if $(CALIB),,$(SAMPLES)/metadata.json)) $(call option,backend,$(BACKEND)) \
 	  $(call option,vitis-python,$(VITIS_PYTHON)) --out "$(OUT)/quantize"
 
-compile: setup ## The model quantized last to a deployable one: TARGET
-	@$(UNMASK) compile "$(OUT)/quantize" $(call option,target,$(TARGET)) --out "$(OUT)/compile"
+compile: setup ## The model quantized last to a deployable one: TARGET, BACKEND
+	@$(UNMASK) compile "$(OUT)/quantize" $(call option,target,$(TARGET)) $(call option,backend,$(BACKEND)) \
+	  --out "$(OUT)/compile"
 
 infer: setup $(if $(CROPS),,samples) ## Masks, scores and a report from the model compiled last: CROPS, LABELS, THREADS, DEVICE
 	@$(UNMASK) infer "$(OUT)/compile" --crops "$(crops)" $(call option,labels,$(labels)) \

@@ -120,27 +120,37 @@ def _parts(graph: Graph) -> tuple[Subgraph, ...]:
     return graph.root.children if graph.root is not None else ()
 
 
+def meta(graph: Graph, filename: str) -> dict[str, Any]:
+    """The content of meta.json for a compiled graph with a DPU subgraph, in the vendor's keys.
+
+    For a file of ours `compiler` says in addition what it is not.
+    """
+    parts = dpu_subgraphs(graph)
+    values = {
+        "lib": parts[0].get("runner", {}).get("run", ""),
+        "filename": filename,
+        "kernel": [part.name for part in parts],
+        "target": parts[0].get("dpu_name"),
+    }
+    if graph.get(EMULATOR_ONLY):
+        values["compiler"] = f"unmask {graph.get(VERSION)}: for the emulator, no machine code"
+    return values
+
+
 def write_package(graph: Graph, out: Path, name: str) -> list[str]:
     """Write `name`.xmodel, meta.json and md5sum.txt of a compiled graph into `out`; returns the file names.
 
-    meta.json has the vendor's keys (lib, filename, kernel, target), md5sum.txt the xmodel's digest alone.
-    Raises `ArtifactError` for a graph without a DPU subgraph, `UnavailableError` when `out` cannot be written.
+    md5sum.txt holds the xmodel's digest alone. Raises `ArtifactError` for a graph without a DPU subgraph,
+    `UnavailableError` when `out` cannot be written.
     """
-    parts = dpu_subgraphs(graph)
-    if not parts:
+    if not dpu_subgraphs(graph):
         raise ArtifactError(
             f"Graph {graph.name!r} has no DPU subgraph: nothing of it runs on the target.",
             hint="Look at the reason given for each op, or compile for another target.",
         )
     model = out / f"{name}.xmodel"
     file.write(model, graph)
-    meta = {
-        "lib": parts[0].get("runner")["run"],
-        "filename": model.name,
-        "kernel": [part.name for part in parts],
-        "target": parts[0].get("dpu_name"),
-    }
-    artifact.write_text(out / "meta.json", json.dumps(meta, indent=4) + "\n")
+    artifact.write_text(out / "meta.json", json.dumps(meta(graph, model.name), indent=4) + "\n")
     with model.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     artifact.write_text(out / "md5sum.txt", digest + "\n")

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from deploy.console import Output
 from deploy.files import quantized_file
 from deploy.report import provenance, write_html
 from deploy.roofline import roofline
 from xmodel import artifact
+from xmodel.errors import UsageError
 from xmodel.graph import Graph
 
+if TYPE_CHECKING:
+    from arch.targets import Target
+    from compile.vitis.find import Compiler
+
+Backend = Literal["auto", "unmask", "vitis"]
 REPORT, PAGE = "compile_report.json", "compile_report.html"
 
 
@@ -24,6 +32,8 @@ class CompileJob:
     """Compile `quantized` (a file, or the folder of the quantize stage) for `target` into `out`/`name`.xmodel.
 
     `golden` embeds a run of the quantized file's golden image, or of noise where it has none.
+    `backend` "auto" takes the vendor's compiler where there is one: `compiler`, or what a search finds. `options` are
+    those of the vendor's `-e`.
     """
 
     quantized: Path
@@ -31,6 +41,9 @@ class CompileJob:
     out: Path
     name: str | None = None
     golden: bool = False
+    backend: Backend = "auto"
+    compiler: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
@@ -39,27 +52,30 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
 
     source = quantized_file(job.quantized)
     target = find(job.target)
-    name = job.name or source.stem.removesuffix("_int")
-    arguments = {"target": target.name, "name": name, **({"golden": True} if job.golden else {})}
-    wanted = artifact.record("compile", {source.name: artifact.sha256(source)}, arguments)
+    name = _name(job.name or source.stem.removesuffix("_int"))
+    compiler = _compiler(job)
+    wanted = _record(job, source, target.name, name, compiler)
 
     def work() -> list[str]:
-        from compile.pipeline import compile_graph, summarize, write_package
+        from compile.pipeline import summarize
         from deploy.estimates import estimate
-        from xmodel import file
 
-        out.note(f"Compiling {source} for {target.name} …")
+        out.note(f"Compiling {source} for {target.name} with {compiler or 'unmask'} …")
         start = time.perf_counter()
-        quantized = file.read(source)
-        compiled = compile_graph(quantized, target, _md5(source))
-        if job.golden:
-            compiled = _with_golden(quantized, compiled, out)
-        files = write_package(compiled, job.out, name)
-        report = {
+        files, compiled, notes = (
+            _own(job, source, target, name, out)
+            if compiler is None
+            else _vendor(job, source, target, name, compiler, out)
+        )
+        report: dict[str, Any] = {
             "model": name,
             "target": target.name,
             "batch": target.batch,
             "xmodel": str(job.out / f"{name}.xmodel"),
+            "backend": "unmask" if compiler is None else "vitis",
+            "compiler": None if compiler is None else str(compiler),
+            "emulator_only": compiler is None,
+            "notes": notes,
             "subgraphs": _subgraphs(compiled),
             "summary": summarize(compiled, target).as_dict(),
             "estimate": estimate(compiled, target),
@@ -72,6 +88,72 @@ def compile_stage(job: CompileJob, out: Output) -> dict[str, Any]:
 
     ran = artifact.run_stage(job.out, wanted, work)
     return {**artifact.read_json(job.out / REPORT), "ran": ran}
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"\w[^/\x00-\x1f\x7f]{0,199}", text):
+        raise UsageError(
+            f"{text!r} cannot be the name of a file.", hint="Begin with a letter or a digit, and leave out slashes."
+        )
+    return text
+
+
+def _compiler(job: CompileJob) -> Compiler | None:
+    """The vendor's compiler that is to be used, None for our own."""
+    from compile.vitis.find import candidates, find
+
+    if job.backend == "unmask":
+        if job.compiler is not None:
+            raise UsageError("--vitis-compiler names a compiler that --backend unmask does not use.")
+        return None
+    wanted = job.backend == "vitis" or job.compiler is not None
+    found = find(job.compiler) if wanted else next(candidates(), None)
+    if found is not None and job.golden:
+        raise UsageError(
+            f"A golden run cannot be embedded in what {found} writes.",
+            hint="Leave --golden out, or use --backend unmask.",
+        )
+    return found
+
+
+def _record(job: CompileJob, source: Path, target: str, name: str, compiler: Compiler | None) -> dict[str, Any]:
+    inputs = {source.name: artifact.sha256(source)}
+    arguments: dict[str, Any] = {"target": target, "name": name, "backend": str(compiler or "unmask")}
+    if compiler is not None and not compiler.image:
+        inputs["compiler"] = artifact.sha256(compiler.program)
+    arguments |= {"options": dict(job.options)} if job.options else {}
+    arguments |= {"golden": True} if job.golden else {}
+    return artifact.record("compile", inputs, arguments)
+
+
+def _own(job: CompileJob, source: Path, target: Target, name: str, out: Output) -> tuple[list[str], Graph, list[str]]:
+    """(files, compiled graph, notes) of our own compiler."""
+    from compile.options import apply_options
+    from compile.pipeline import compile_graph, write_package
+    from xmodel import file
+
+    graph, notes = apply_options(file.read(source), job.options)
+    compiled = compile_graph(graph, target, _md5(source))
+    if job.golden:
+        compiled = _with_golden(graph, compiled, out)
+    return write_package(compiled, job.out, name), compiled, notes
+
+
+def _vendor(
+    job: CompileJob, source: Path, target: Target, name: str, compiler: Compiler, out: Output
+) -> tuple[list[str], Graph, list[str]]:
+    """(files, compiled graph, notes) of the vendor's compiler."""
+    from compile.inspect import inspect
+    from compile.pipeline import dpu_subgraphs
+    from compile.vitis.backend import VitisJob, compile_with_vitis
+    from xmodel import file
+
+    made = compile_with_vitis(VitisJob(source, target, job.out, name, job.options), compiler, out.note)
+    predicted, found = inspect(file.read(source), target).dpu_subgraphs, len(dpu_subgraphs(made.graph))
+    notes = list(made.notes)
+    if predicted != found:
+        notes.append(f"`unmask inspect` predicts {predicted} DPU subgraphs; the vendor's compiler made {found}.")
+    return made.files, made.graph, notes
 
 
 def _with_golden(quantized: Graph, compiled: Graph, out: Output) -> Graph:

@@ -22,12 +22,12 @@ from quantize.vitis.interpreter import WORKER, Interpreter, environment, event, 
 from quantize.vitis.job import SCHEMA, Job, VitisSettings, write_job
 from quantize.vitis.messages import Message, failure, fatal, parse
 from quantize.vitis.modelcode import model_code
-from quantize.vitis.process import stream
 from xmodel import file
 from xmodel.artifact import read_json
 from xmodel.check import check
 from xmodel.errors import ArtifactError, UnmaskError, UsageError
 from xmodel.graph import Array, Graph
+from xmodel.process import stream
 
 LOG = "vitis.log"
 STEPS = ("calib", "test", "export")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quantize.vitis.process import stream
+from xmodel.conda import ROOTS, entered, prefixes
 from xmodel.errors import UnavailableError, UnmaskError, UsageError
+from xmodel.process import stream
 
 WORKER = Path(__file__).parent / "worker.py"
 MARK = "@unmask "
 PROBE_SECONDS = 120.0  # a first import of torch from a container's cold disk takes a minute
-_ROOTS = ("/opt/vitis_ai/conda", "/opt/conda", "~/miniconda3", "~/anaconda3", "~/miniforge3", "~/mambaforge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +48,16 @@ def candidates() -> Iterator[Path]:
     """Pythons to ask, in order: this one; the active conda environment; environments `vitis-ai-*` of the
     usual conda roots, those for torch first; python3 and python on the PATH (a container's own)."""
     yield Path(sys.executable)
-    active = os.environ.get("CONDA_PREFIX")
-    if active:
-        yield Path(active) / "bin" / "python"
-    for root in _conda_roots():
-        found = sorted((root / "envs").glob("vitis-ai-*/bin/python"))
-        yield from sorted(found, key=lambda path: "torch" not in path.parents[1].name)
+    yield from (prefix / "bin" / "python" for prefix in prefixes())
     for name in ("python3", "python"):
         path = shutil.which(name)
         if path:
             yield Path(path)
 
 
-def _conda_roots() -> Iterator[Path]:
-    executable = os.environ.get("CONDA_EXE")
-    if executable:
-        yield Path(executable).parent.parent
-    prefix = os.environ.get("MAMBA_ROOT_PREFIX")
-    if prefix:
-        yield Path(prefix)
-    yield from (Path(root).expanduser() for root in _ROOTS)
-
-
 def environment(python: Path) -> Mapping[str, str]:
     """This process's environment, as far as it suits another Python; a conda environment's is entered."""
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
-    prefix = python.parent.parent
-    if (prefix / "conda-meta").is_dir():
-        env |= {"CONDA_PREFIX": str(prefix), "PATH": f"{python.parent}{os.pathsep}{env.get('PATH', '')}"}
-    return {**env, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**entered(python), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def probe(python: Path, seconds: float = PROBE_SECONDS) -> Interpreter:
@@ -126,7 +106,7 @@ def find(given: Path | None = None, seconds: float = PROBE_SECONDS) -> Interpret
     searched = "; ".join(f"{path} ({reason.rstrip('.')})" for path, reason in reasons.items())
     raise UnavailableError(
         f"The vendor's quantizer (pytorch_nndct) was not found. Asked: {searched}. Looked for conda environments "
-        f"vitis-ai-* under {', '.join(_ROOTS)}.",
+        f"vitis-ai-* under {', '.join(ROOTS)}.",
         hint="Name its Python with --vitis-python, run inside the vendor's container, or use --backend unmask, "
         "which needs nothing.",
     )

@@ -94,6 +94,7 @@ def test_the_package(tmp_path: Path) -> None:
         "filename": "net.xmodel",
         "kernel": ["subgraph_inc_c1"],
         "target": "DPUCVDX8H_ISA1_F2W2_8PE",
+        "compiler": f"unmask {graph.get('unmask_version')}: for the emulator, no machine code",
     }
     data = (tmp_path / "net.xmodel").read_bytes()
     assert (tmp_path / "md5sum.txt").read_text() == hashlib.md5(data).hexdigest() + "\n"

@@ -18,7 +18,7 @@ from quantize.vitis.backend import LOG, quantize_with_vitis
 from quantize.vitis.job import VitisSettings
 from tests.quantize.networks import images, small
 from tests.quantize.vitis import tool
-from tests.quantize.vitis.test_process import alive, wait_gone
+from tests.xmodel.test_process import alive, wait_gone
 from xmodel.errors import ArtifactError, UnavailableError, UnmaskError, UsageError
 from xmodel.graph import Graph
 from xmodel.preprocess import Preprocessing

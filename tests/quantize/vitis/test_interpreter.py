@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from quantize.vitis import interpreter
 from quantize.vitis.interpreter import candidates, environment, event, find, probe
 from tests.quantize.vitis import tool
+from xmodel import conda
 from xmodel.errors import UnavailableError, UsageError
 
 
@@ -18,7 +18,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No conda, nothing on the PATH."""
     for name in ("CONDA_PREFIX", "CONDA_EXE", "MAMBA_ROOT_PREFIX", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(interpreter, "_ROOTS", (str(tmp_path / "conda"),))
+    monkeypatch.setattr(conda, "ROOTS", (str(tmp_path / "conda"),))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
 

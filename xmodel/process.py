@@ -1,4 +1,4 @@
-"""A process of the vendor's Python: its output line by line, an end to its silence, no orphans."""
+"""A process of the vendor's tools: its output line by line, an end to its silence, no orphans."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _read(process: subprocess.Popen[bytes], heard: Callable[[str], None], silenc
             elif time.monotonic() - last > silence:
                 raise UnavailableError(
                     f"The vendor's tool has said nothing for {silence:g} s and was stopped.",
-                    hint="Its log shows how far it came. --backend unmask quantizes without it.",
+                    hint="Its log shows how far it came. --backend unmask does without it.",
                 )
         _wait(process, max(0.0, silence - (time.monotonic() - last)))
 

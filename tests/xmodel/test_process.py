@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from quantize.vitis.process import stream
 from xmodel.errors import UnavailableError
+from xmodel.process import stream
 
 
 def python(code: str, folder: Path, heard: list[str], silence: float = 60.0) -> int:
