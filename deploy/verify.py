@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from compile.decode.parameters import with_parameters
 from deploy.explain import explain
 from deploy.golden import Backend, constants, emulator, feeds, input_position, on_grid, watched
 from deploy.kernels import KernelChoice
-from xmodel import file, golden
+from xmodel import artifact, file, golden
 from xmodel.contents import fix_point
 from xmodel.errors import ArtifactError, GateError
 from xmodel.golden import Golden, Record
@@ -237,8 +236,12 @@ def verify(path: Path, kernels: KernelChoice = "auto") -> dict[str, Any]:
     """
     graph, found = load(path)
     verdict = replay(graph, found, emulator(graph, kernels), kernels == "reference")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"file": str(path), "sha256": digest, "backend": f"emulator, {kernels} kernels", **verdict.data()}
+    return {
+        "file": str(path),
+        "sha256": artifact.sha256(path),
+        "backend": f"emulator, {kernels} kernels",
+        **verdict.data(),
+    }
 
 
 def demand(report: Mapping[str, Any]) -> None:

@@ -235,6 +235,10 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
         _bytes((5, _message((1, b"a"), (2, b"relu"), (5, _message((5, 2), (6, -8)))))),
         "unknown data type 2",
     ),
+    "a tensor of 65 dimensions": (
+        _bytes((5, _message((1, b"a"), (2, b"relu"), (5, _message((1, b"t"), (2, bytes(65))))))),
+        "tensor 't' has 65 dimensions; at most 64 are read",
+    ),
     "subgraphs too deep": (_nested(MAX_DEPTH + 1), "nested more than 90 deep"),
     "subgraphs far too deep": (_nested(100_000), "nested more than 90 deep"),
     "a subgraph of unknown ops": (_bytes((1, b"g"), (10, _message((3, b"a")))), "names op 'a', which does not exist"),

@@ -79,6 +79,7 @@ DAMAGED = {
     "a huge shape": _with({"shape": [2, 1 << 31]}, "out_t"),
     "a type": _with({"dtype": "object"}, "input_t"),
     "a position": _with({"fix_point": 1.5}, "input_t"),
+    "a position beyond any": _with({"fix_point": 1 << 40}, "input_t"),
     "a digest": _with({"sha256": None}, "input_t"),
     "data of another kind": _with({}, data=Attr("map_string_2_string", {"input_t": "x"})),
     "data that is no map": _with({}, data=Attr("string", "x")),

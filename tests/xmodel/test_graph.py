@@ -102,3 +102,14 @@ def test_the_ops_of_a_deep_tree_are_listed_in_order() -> None:
     for depth in range(5000):
         node = Subgraph(str(depth), (), (Subgraph("side", (str(depth),)), node))
     assert list(node.all_ops()) == [str(depth) for depth in reversed(range(5000))] + ["z"]
+
+
+@pytest.mark.parametrize("value", [5, "d", (1, 2), 0.5, {"d": "x"}])
+def test_outputs_that_are_no_names_are_those_nobody_reads(value: object) -> None:
+    assert [op.name for op in DIAMOND.with_attrs(return_ops=["b"]).outputs] == ["b"]
+    assert [op.name for op in DIAMOND.with_attrs(return_ops=value).outputs] == ["d"]
+
+
+def test_attributes_of_another_kind_are_none() -> None:
+    assert Tensor("t", (1,), "XINT8", attrs(fix_point="5")).fix_point is None
+    assert Op("w", "const", {}, attrs(data=5), Tensor("w", (1,))).data == b""
