@@ -73,6 +73,7 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
                 temporary.unlink()
         if isinstance(error, OSError) and error.errno in (
             errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
+            errno.EISDIR, errno.ENAMETOOLONG,
         ):  # fmt: skip
             raise UnavailableError(
                 f"Cannot write this file: {error.strerror}.",

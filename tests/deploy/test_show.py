@@ -120,3 +120,10 @@ def test_real_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert "the layout of whose parameters is not known" in page
     else:
         assert page.count('<svg class="bins"') > 20
+
+
+def test_a_page_that_cannot_be_written(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for page in (tmp_path, path / "x.html", tmp_path / ("x" * 300)):
+        assert exit_code("xmodel", "show", path, "--html", page) == 3
+        assert str(page) in capsys.readouterr().err
+    assert [item.name for item in tmp_path.iterdir()] == ["net.xmodel"]
