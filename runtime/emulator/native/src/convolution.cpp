@@ -53,7 +53,9 @@ Finish finish_for(int isa) {
 // A thread's own memory; grows to what its largest tile needs.
 struct Scratch {
   std::vector<uint8_t> lines;
+  std::vector<int16_t> wide;
   std::vector<const uint8_t*> strips;
+  std::vector<const int16_t*> wide_strips;
   std::vector<int8_t*> outs;
 };
 
@@ -125,6 +127,7 @@ Convolution::Convolution(const UnmaskConvolution& spec, const int8_t* weights, c
   grid_height_ = ceil_div(spec.out_height, stride_out_y_);
   grid_width_ = ceil_div(spec.out_width, stride_out_x_);
 
+  choose_wide(phases.front().taps);
   offset_ = std::any_of(negative_.begin(), negative_.end(), [](uint8_t n) { return n != 0; });
   const bool inside = low_y_ >= 0 && low_x_ >= 0 && (grid_height_ - 1) * stride_in_y_ + high_y_ < spec.height &&
                       (grid_width_ - 1) * stride_in_x_ + high_x_ < spec.width;
@@ -153,6 +156,35 @@ Convolution::Convolution(const UnmaskConvolution& spec, const int8_t* weights, c
   epilogue_.shift = spec.shift - 1 + epilogue_.doubling;
   epilogue_.narrow = !epilogue_.leaky && epilogue_.shift <= 30;
   for (const Phase& phase : phases) add_part(phase.y, phase.x, phase.taps, half_steps);
+}
+
+// Cycles that a block's groups take, as measured: short groups are bound by their multiplications.
+static double cost(const Part& part) {
+  double total = 0;
+  for (size_t i = 0; i < part.runs.size(); i += 2) {
+    const int length = part.runs[i];
+    total += part.runs[i + 1] * (length <= 3 ? 6.5 * (length + 1) : 6.5 * length + 10);
+  }
+  return total;
+}
+
+// Whether channels that can be negative are cheaper as 16-bit numbers: judged by the first block of channels.
+void Convolution::choose_wide(const std::vector<Tap>& taps) {
+  constexpr double WIDE_STEP = 7;
+  const auto begin = std::find(negative_.begin(), negative_.end(), uint8_t{1});
+  if (kernel_->run_wide == nullptr || begin == negative_.end()) return;
+  const auto end = std::find(negative_.rbegin(), negative_.rend(), uint8_t{1}).base();
+  Part bytes, rest;
+  pack_groups(bytes, steps(taps, 0));
+  wide_first_ = static_cast<int>(begin - negative_.begin());
+  wide_count_ = static_cast<int>(end - begin);
+  wide_pixel_ = wide_count_ + wide_count_ % 2;
+  pack_groups(rest, steps(taps, 0));
+  if (cost(rest) + WIDE_STEP * static_cast<double>(taps.size()) * wide_pixel_ / 2 < cost(bytes)) {
+    std::fill(negative_.begin(), negative_.end(), uint8_t{0});
+  } else {
+    wide_first_ = wide_count_ = wide_pixel_ = 0;
+  }
 }
 
 int32_t Convolution::offset(const Tap& tap) const {
@@ -190,15 +222,18 @@ void Convolution::add_part(int phase_y, int phase_x, const std::vector<Tap>& tap
     part.bias[static_cast<size_t>(made)] = static_cast<int32_t>(static_cast<uint32_t>(bias + half));
   }
   for (int block = 0; block < blocks; ++block) {
-    part.blocks.push_back({part.offsets.size(), part.weights.size(), part.runs.size(), 0, 0});
+    part.blocks.push_back({part.offsets.size(), part.weights.size(), part.runs.size(), part.wide_offsets.size(),
+                           part.wide_weights.size(), 0, 0, 0});
     if (spec_.depthwise) pack_deep(part, taps, block * channels);
     else pack_block(part, taps, block * channels);
     Part::Place& place = part.blocks.back();
     place.run_count = static_cast<int>((part.runs.size() - place.runs) / 2);
     place.steps = static_cast<int>(part.offsets.size() - place.offsets);
+    place.wide_steps = static_cast<int>(part.wide_offsets.size() - place.wide_offsets);
   }
   part.offsets.shrink_to_fit();
   part.weights.shrink_to_fit();
+  part.wide_weights.shrink_to_fit();
 }
 
 void Convolution::pack_deep(Part& part, const std::vector<Tap>& taps, int channel) const {
@@ -225,9 +260,11 @@ Convolution::Steps Convolution::steps(const std::vector<Tap>& taps, int channel)
       made.ranges.push_back(byte < length && negative_[static_cast<size_t>(byte % spec_.channels)] ? 255 : 127);
     run.assign(static_cast<size_t>(count) * bytes, 0);
     for (int c = 0; c < present; ++c) {
-      for (size_t tap = begin; tap < end; ++tap)
-        std::memcpy(run.data() + (tap - begin) * spec_.channels, taps[tap].weights + (channel + c) * weight_stride_,
-                    static_cast<size_t>(spec_.channels));
+      for (size_t tap = begin; tap < end; ++tap) {
+        int8_t* to = run.data() + (tap - begin) * spec_.channels;
+        std::memcpy(to, taps[tap].weights + (channel + c) * weight_stride_, static_cast<size_t>(spec_.channels));
+        std::fill_n(to + wide_first_, wide_count_, int8_t{0});
+      }
       // 16 channels of a quad lie together: a vector of 64 bytes, or a row of a tile
       const int place = kernel_->quads == 1 ? c : c / 16 * 16 * kernel_->quads + c % 16;
       for (int quad = 0; quad < count * kernel_->quads; ++quad)
@@ -244,6 +281,7 @@ void Convolution::pack_block(Part& part, const std::vector<Tap>& taps, int chann
   const Steps all = steps(taps, channel);
   if (kernel_->grouped) {
     pack_groups(part, all);
+    pack_wide(part, taps, channel);
     return;
   }
   part.offsets.insert(part.offsets.end(), all.offsets.begin(), all.offsets.end());
@@ -269,6 +307,11 @@ struct Reach {
       most[i] = std::max(a, 0) + std::max(b, 0);
       least[i] = std::min(a, 0) + std::min(b, 0);
     }
+  }
+
+  bool empty() const {
+    return std::all_of(most, most + Group::LANES, [](int32_t m) { return m == 0; }) &&
+           std::all_of(least, least + Group::LANES, [](int32_t m) { return m == 0; });
   }
 
   bool fits(const Group& group) const {
@@ -311,6 +354,7 @@ void Convolution::pack_groups(Part& part, const Steps& steps) const {
     const int* ranges = steps.ranges.data() + 4 * i;
     const int8_t* weights = steps.weights.data() + SIZE * i;
     const Reach reach(weights, ranges);
+    if (reach.empty()) continue;
     if (reach.fits(Group{})) {
       place(steps.offsets[i], weights, reach);
       continue;
@@ -341,8 +385,24 @@ void Convolution::pack_groups(Part& part, const Steps& steps) const {
   }
 }
 
+void Convolution::pack_wide(Part& part, const std::vector<Tap>& taps, int channel) const {
+  const int present = std::min(kernel_->channels, spec_.made - channel);
+  for (const Tap& tap : taps) {
+    for (int at = 0; at < wide_pixel_; at += 2) {
+      const ptrdiff_t pixel = static_cast<ptrdiff_t>(tap.dy - low_y_) * columns_ + tap.dx - low_x_;
+      part.wide_offsets.push_back(static_cast<int32_t>((pixel * wide_pixel_ + at) * 2));
+      for (int c = 0; c < kernel_->channels; ++c) {
+        const int8_t* w = tap.weights + (channel + c) * weight_stride_ + wide_first_ + at;
+        part.wide_weights.push_back(c < present ? w[0] : 0);
+        part.wide_weights.push_back(c < present && at + 1 < wide_count_ ? w[1] : 0);
+      }
+    }
+  }
+}
+
 int Convolution::rows_a_tile() const {
-  const ptrdiff_t lines = static_cast<ptrdiff_t>(TILE_BYTES) / std::max<ptrdiff_t>(line_, 1) - (high_y_ - low_y_);
+  const ptrdiff_t bytes = (direct_ ? 0 : line_) + ptrdiff_t{2} * columns_ * wide_pixel_;
+  const ptrdiff_t lines = static_cast<ptrdiff_t>(TILE_BYTES) / std::max<ptrdiff_t>(bytes, line_) - (high_y_ - low_y_);
   return static_cast<int>(std::clamp<ptrdiff_t>(lines / stride_in_y_, 1, grid_height_));
 }
 
@@ -379,20 +439,27 @@ void Convolution::work(void* context, int index) {
 void Convolution::tile(const Work& work, int image, int first, int last, int begin, int end) const {
   const size_t in = static_cast<size_t>(spec_.height) * spec_.width * spec_.channels;
   const size_t out = static_cast<size_t>(spec_.out_height) * spec_.out_width * spec_.made;
-  const uint8_t* base = lines(work.x + static_cast<size_t>(image) * in, first, last);
+  const Lines base = lines(work.x + static_cast<size_t>(image) * in, first, last);
   if (kernel_->start != nullptr) kernel_->start();
   for (const Part& part : parts_)
     part_tile(part, base, first, std::min(last, part.grid_height), work.y + static_cast<size_t>(image) * out, begin, end);
   if (kernel_->stop != nullptr) kernel_->stop();
 }
 
-const uint8_t* Convolution::lines(const int8_t* image, int first, int last) const {
-  const int top = first * stride_in_y_ + low_y_;
-  if (direct_) return reinterpret_cast<const uint8_t*>(image) + top * line_;
-  const int count = (last - 1 - first) * stride_in_y_ + high_y_ - low_y_ + 1;
+Convolution::Lines Convolution::lines(const int8_t* image, int first, int last) const {
+  const int top = first * stride_in_y_ + low_y_, count = (last - 1 - first) * stride_in_y_ + high_y_ - low_y_ + 1;
+  if (wide_count_ > 0) fill_wide(image, top, count);
+  const int16_t* wide = scratch().wide.data();
+  if (direct_) return {reinterpret_cast<const uint8_t*>(image) + top * line_, wide};
+  fill_lines(image, top, count);
+  return {scratch().lines.data(), wide};
+}
+
+void Convolution::fill_lines(const int8_t* image, int top, int count) const {
   std::vector<uint8_t>& buffer = scratch().lines;
   const size_t line = static_cast<size_t>(line_), needed = static_cast<size_t>(count) * line + slack_;
   if (buffer.size() < needed) buffer.resize(needed);
+  if (wide_count_ == spec_.channels) return;  // no byte of it counts
   const int left = std::clamp(low_x_, 0, spec_.width), right = std::clamp(low_x_ + columns_, 0, spec_.width);
   const size_t before = static_cast<size_t>(left - low_x_) * spec_.channels;
   const size_t inside = right > left ? static_cast<size_t>(right - left) * spec_.channels : 0;
@@ -411,10 +478,33 @@ const uint8_t* Convolution::lines(const int8_t* image, int first, int last) cons
     else std::memcpy(to + before, from, inside);
     std::memcpy(to + before + inside, with + inside, line - before - inside);
   }
-  return buffer.data();
 }
 
-void Convolution::part_tile(const Part& part, const uint8_t* base, int first, int last, int8_t* out, int begin,
+void Convolution::fill_wide(const int8_t* image, int top, int count) const {
+  std::vector<int16_t>& buffer = scratch().wide;
+  const size_t pixel = static_cast<size_t>(wide_pixel_), line = pixel * static_cast<size_t>(columns_);
+  if (buffer.size() < static_cast<size_t>(count) * line) buffer.resize(static_cast<size_t>(count) * line);
+  for (int i = 0; i < count; ++i) {
+    int16_t* to = buffer.data() + static_cast<size_t>(i) * line;
+    const int y = top + i;
+    if (y < 0 || y >= spec_.height) {
+      std::fill_n(to, line, int16_t{0});
+      continue;
+    }
+    for (int column = 0; column < columns_; ++column, to += pixel) {
+      const int x = low_x_ + column;
+      if (x < 0 || x >= spec_.width) {
+        std::fill_n(to, pixel, int16_t{0});
+        continue;
+      }
+      const int8_t* from = image + (static_cast<size_t>(y) * spec_.width + x) * spec_.channels + wide_first_;
+      to[pixel - 1] = 0;
+      for (int c = 0; c < wide_count_; ++c) to[c] = from[c];
+    }
+  }
+}
+
+void Convolution::part_tile(const Part& part, Lines base, int first, int last, int8_t* out, int begin,
                             int end) const {
   const int pixels = kernel_->pixels, strips_a_call = kernel_->strips, made = spec_.made;
   const int strips_a_row = ceil_div(part.grid_width, pixels);
@@ -424,10 +514,15 @@ void Convolution::part_tile(const Part& part, const uint8_t* base, int first, in
   std::vector<int8_t*>& to = scratch().outs;
   from.assign(static_cast<size_t>(padded), nullptr);
   to.assign(static_cast<size_t>(padded) * pixels, nullptr);
+  std::vector<const int16_t*>& wide = scratch().wide_strips;
+  if (wide_count_ > 0) wide.assign(static_cast<size_t>(padded), nullptr);
   const ptrdiff_t step = static_cast<ptrdiff_t>(stride_in_x_) * spec_.channels;
   for (int strip = 0; strip < padded; ++strip) {
     const int real = std::min(strip, strips - 1), row = real / strips_a_row, x = real % strips_a_row * pixels;
-    from[static_cast<size_t>(strip)] = base + static_cast<ptrdiff_t>(row) * stride_in_y_ * line_ + x * step;
+    from[static_cast<size_t>(strip)] = base.bytes + static_cast<ptrdiff_t>(row) * stride_in_y_ * line_ + x * step;
+    if (wide_count_ > 0)
+      wide[static_cast<size_t>(strip)] =
+          base.wide + (static_cast<ptrdiff_t>(row) * stride_in_y_ * columns_ + x * stride_in_x_) * wide_pixel_;
     const int y_out = (first + row) * stride_out_y_ + part.first_y;
     for (int p = 0; strip < strips && p < std::min(pixels, part.grid_width - x); ++p) {
       const int x_out = (x + p) * stride_out_x_ + part.first_x;
@@ -442,10 +537,13 @@ void Convolution::part_tile(const Part& part, const uint8_t* base, int first, in
   for (int index = begin; index < end; ++index) {
     const Part::Place& place = part.blocks[static_cast<size_t>(index)];
     const Block block{part.offsets.data() + place.offsets, part.weights.data() + place.weights,
-                      part.runs.data() + place.runs, place.run_count, place.steps};
+                      part.runs.data() + place.runs, place.run_count, place.steps,
+                      part.wide_offsets.data() + place.wide_offsets, part.wide_weights.data() + place.wide_weights,
+                      place.wide_steps};
     const int channel = index * kernel_->channels, count = std::min(kernel_->channels, made - channel);
     for (int strip = 0; strip < padded; strip += strips_a_call) {
       kernel_->run(from.data() + strip, step, block, sums);
+      if (block.wide_steps > 0) kernel_->run_wide(wide.data() + strip, block, sums);
       finish_(epilogue, channel, count, kernel_->channels, sums, to.data() + static_cast<ptrdiff_t>(strip) * pixels,
               strips_a_call * pixels);
     }

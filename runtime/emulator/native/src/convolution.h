@@ -14,13 +14,14 @@ namespace unmask {
 struct Part {
   int grid_height = 0, grid_width = 0;
   int first_y = 0, first_x = 0;  // output pixel of grid (0, 0)
-  std::vector<int32_t> offsets, runs;
+  std::vector<int32_t> offsets, runs, wide_offsets;
   std::vector<int8_t> weights;
+  std::vector<int16_t> wide_weights;
   std::vector<int32_t> bias;
   std::vector<int64_t> wide_bias;
   struct Place {
-    size_t offsets, weights, runs;
-    int run_count, steps;
+    size_t offsets, weights, runs, wide_offsets, wide_weights;
+    int run_count, steps, wide_steps;
   };
   std::vector<Place> blocks;
 };
@@ -52,12 +53,21 @@ class Convolution {
   void pack_deep(Part& part, const std::vector<Tap>& taps, int channel) const;
   Steps steps(const std::vector<Tap>& taps, int channel) const;
   void pack_groups(Part& part, const Steps& steps) const;
+  void pack_wide(Part& part, const std::vector<Tap>& taps, int channel) const;
+  void choose_wide(const std::vector<Tap>& taps);
   int32_t offset(const Tap& tap) const;
   int rows_a_tile() const;
   static void work(void* context, int index);
   void tile(const Work& work, int image, int first, int last, int begin, int end) const;
-  const uint8_t* lines(const int8_t* image, int first, int last) const;
-  void part_tile(const Part& part, const uint8_t* base, int first, int last, int8_t* out, int begin, int end) const;
+  // The input of grid rows [first, last), as the kernels read it; in place or in this thread's own memory.
+  struct Lines {
+    const uint8_t* bytes;
+    const int16_t* wide;
+  };
+  Lines lines(const int8_t* image, int first, int last) const;
+  void fill_lines(const int8_t* image, int top, int count) const;
+  void fill_wide(const int8_t* image, int top, int count) const;
+  void part_tile(const Part& part, Lines base, int first, int last, int8_t* out, int begin, int end) const;
 
   UnmaskConvolution spec_;
   const Kernel* kernel_;
@@ -70,7 +80,9 @@ class Convolution {
   ptrdiff_t line_ = 0;
   size_t slack_ = 0;
   bool direct_ = false;  // lines are read where the image lies
-  bool offset_ = false;  // some channel can be negative
+  bool offset_ = false;  // some channel can be negative and is x + 128
+  int wide_first_ = 0, wide_count_ = 0;  // channels that are read as 16-bit numbers
+  int wide_pixel_ = 0;                   // 16-bit numbers a pixel of them: an even number
   size_t weight_stride_;  // from an output channel's weights to the next's
   std::vector<uint8_t> negative_;
   std::vector<uint8_t> pattern_;  // what a padded line holds; input is combined with it by exclusive or

@@ -13,6 +13,10 @@ struct Block {
   const int32_t* runs;     // (length, count) pairs: count groups of length steps whose sums fit 16 bits
   int run_count;
   int steps;
+  // Channels that can be negative and whose weights are too large for 16-bit sums: two 16-bit inputs a step.
+  const int32_t* wide_offsets;
+  const int16_t* wide_weights;  // [step][channel][2]
+  int wide_steps;
 };
 
 struct Kernel {
@@ -24,6 +28,8 @@ struct Kernel {
   void (*start)();  // once before and after a thread's calls; may be null
   void (*run)(const uint8_t* const* strips, ptrdiff_t pixel_stride, const Block& block, int32_t* sums);
   void (*stop)();
+  // Adds the wide steps to the sums; null where the kernel takes any input.
+  void (*run_wide)(const int16_t* const* strips, const Block& block, int32_t* sums);
 };
 
 constexpr int MAX_TILE = 32 * 32;  // sums of the largest kernel

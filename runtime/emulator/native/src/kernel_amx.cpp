@@ -73,7 +73,7 @@ UNMASK_AMX void sum(const uint8_t* const* strips, ptrdiff_t pixel_stride, const 
 }  // namespace
 
 const Kernel& amx_kernel() {
-  static const Kernel kernel{STRIPS, PIXELS, CHANNELS, QUADS, false, start, sum, stop};
+  static const Kernel kernel{STRIPS, PIXELS, CHANNELS, QUADS, false, start, sum, stop, nullptr};
   return kernel;
 }
 

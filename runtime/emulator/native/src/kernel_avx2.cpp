@@ -125,6 +125,33 @@ UNMASK_AVX2 void sum(const uint8_t* const* strips, ptrdiff_t, const Block& block
   }
 }
 
+UNMASK_AVX2 UNMASK_INLINE void accumulate_products(__m256i& acc, __m256i x, __m256i w) {
+  const __m256i products = _mm256_madd_epi16(x, w);
+  __asm__ volatile("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
+}
+
+UNMASK_AVX2 void sum_wide(const int16_t* const* strips, const Block& block, int32_t* sums) {
+  __m256i acc[2 * STRIPS];
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * STRIPS; ++i) acc[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + 8 * i));
+  const uint8_t* base[STRIPS];
+#pragma GCC unroll 6
+  for (int p = 0; p < STRIPS; ++p) base[p] = reinterpret_cast<const uint8_t*>(strips[p]);
+  const __m256i* weights = reinterpret_cast<const __m256i*>(block.wide_weights);
+  for (int step = 0; step < block.wide_steps; ++step) {
+    const __m256i w0 = _mm256_loadu_si256(weights + 2 * step), w1 = _mm256_loadu_si256(weights + 2 * step + 1);
+    const ptrdiff_t at = block.wide_offsets[step];
+#pragma GCC unroll 6
+    for (int p = 0; p < STRIPS; ++p) {
+      const __m256i pair = spread4(base[p] + at);
+      accumulate_products(acc[2 * p], pair, w0);
+      accumulate_products(acc[2 * p + 1], pair, w1);
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * STRIPS; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + 8 * i), acc[i]);
+}
+
 UNMASK_AVX2 void sum_deep(const uint8_t* const* strips, ptrdiff_t, const Block& block, int32_t* sums) {
   for (int strip = 0; strip < DEEP_STRIPS; ++strip) {
     __m256i s[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
@@ -163,12 +190,12 @@ UNMASK_AVX2 UNMASK_INLINE __m128i sixteen(const Epilogue& e, const int32_t* sums
 }  // namespace
 
 const Kernel& avx2_kernel() {
-  static const Kernel kernel{STRIPS, 1, CHANNELS, 1, true, nullptr, sum, nullptr};
+  static const Kernel kernel{STRIPS, 1, CHANNELS, 1, true, nullptr, sum, nullptr, sum_wide};
   return kernel;
 }
 
 const Kernel& avx2_depthwise() {
-  static const Kernel kernel{DEEP_STRIPS, 1, DEEP, 1, false, nullptr, sum_deep, nullptr};
+  static const Kernel kernel{DEEP_STRIPS, 1, DEEP, 1, false, nullptr, sum_deep, nullptr, nullptr};
   return kernel;
 }
 

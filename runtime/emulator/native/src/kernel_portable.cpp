@@ -45,12 +45,12 @@ int8_t rounded(const Epilogue& e, int64_t t) {
 }  // namespace
 
 const Kernel& portable_kernel() {
-  static const Kernel kernel{STRIPS, 1, CHANNELS, 1, false, nullptr, sum, nullptr};
+  static const Kernel kernel{STRIPS, 1, CHANNELS, 1, false, nullptr, sum, nullptr, nullptr};
   return kernel;
 }
 
 const Kernel& portable_depthwise() {
-  static const Kernel kernel{STRIPS, 1, DEEP, 1, false, nullptr, sum_deep, nullptr};
+  static const Kernel kernel{STRIPS, 1, DEEP, 1, false, nullptr, sum_deep, nullptr, nullptr};
   return kernel;
 }
 

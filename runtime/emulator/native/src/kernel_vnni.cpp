@@ -64,7 +64,7 @@ UNMASK_VNNI void sum(const uint8_t* const* strips, ptrdiff_t, const Block& block
 }  // namespace
 
 const Kernel& vnni_kernel() {
-  static const Kernel kernel{STRIPS, 1, CHANNELS, 1, false, nullptr, sum, nullptr};
+  static const Kernel kernel{STRIPS, 1, CHANNELS, 1, false, nullptr, sum, nullptr, nullptr};
   return kernel;
 }
 
