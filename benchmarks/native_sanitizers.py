@@ -23,12 +23,14 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from runtime.emulator import reference  # noqa: E402
+from runtime.emulator.layer import Layer  # noqa: E402
 from runtime.emulator.native import build, native_selftest  # noqa: E402
 from runtime.emulator.native.library import Isa, Library  # noqa: E402
 from runtime.emulator.program import Program  # noqa: E402
 from runtime.emulator.spec import Rules  # noqa: E402
 from tests.runtime.emulator.networks import uynet  # noqa: E402
 from tests.runtime.emulator.vectors import OPS, PROGRAMS, index, vector  # noqa: E402
+from xmodel.graph import Array  # noqa: E402
 
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 DEBUGGED = ("-O2", "-g")
@@ -80,8 +82,8 @@ def _layers(library: Library, count: int) -> int:
 
     @settings(deadline=None, max_examples=count, database=None, suppress_health_check=list(HealthCheck))
     @given(case=layers())
-    def one(case: object) -> None:
-        layer, x = case  # type: ignore[misc]
+    def one(case: tuple[Layer, Array]) -> None:
+        layer, x = case
         function = native_selftest.convolution(library, layer)
         wanted = reference.convolution(layer.spec, x, layer.weights, layer.bias)
         _demand(function is not None and np.array_equal(function(x), wanted), str(layer.spec))
