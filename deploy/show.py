@@ -123,7 +123,7 @@ def _header(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _attribute(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and set(value) != {"bytes", "md5"}:
+    if value and isinstance(value, dict) and set(value) != {"bytes", "md5"}:
         for key, item in value.items():
             yield name, f"{key}: {_short(item)}"
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def _survives(graph: Callable[[], Graph]) -> None:
         assert error.what and len(str(error)) < 4000
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_any_edits_of_a_file(data: st.DataObject) -> None:
     content = _seed()
@@ -117,7 +118,7 @@ def _with(graph: Graph, place: tuple[str, int, str], attr: Attr | None) -> Graph
     return replace(graph, ops=tuple(other if item is op else item for item in graph.ops))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_attributes_of_any_kind_and_value(data: st.DataObject) -> None:
     graph = compiled()
@@ -126,7 +127,7 @@ def test_attributes_of_any_kind_and_value(data: st.DataObject) -> None:
     _survives(lambda: file.loads(file.dumps(graph)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_ops_and_tensors_of_any_form(data: st.DataObject) -> None:
     ops = list(compiled().ops)
@@ -154,7 +155,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_golden_runs_of_any_content(data: st.DataObject) -> None:
     index = json.loads(compiled().get(golden.INDEX))
@@ -220,7 +221,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 def test_hostile_files_end_soon_and_small(case: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.xmodel"
     path.write_bytes(HOSTILE[case]())
-    limit = 1 << 30
+    limit = 3 << 29  # of address space, of which numpy's libraries take a part
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     verbs = [["show", "--html", str(tmp_path / "x.html")], ["show", "--json"], ["diff", str(path)], ["verify"]]
     code = (
         "import contextlib, io, sys\nfrom deploy.command import main\ncodes = []\n"
@@ -230,8 +232,8 @@ def test_hostile_files_end_soon_and_small(case: str, tmp_path: Path) -> None:
         "print(*codes)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, env=environment, capture_output=True, text=True,
+        timeout=120, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )  # fmt: skip
     codes = done.stdout.split()
     assert len(codes) == 4 and set(codes) <= {"0", "4"} and codes[3] == "4", (codes, done.stderr[-1000:])
