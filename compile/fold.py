@@ -18,9 +18,9 @@ _ROUNDING: dict[str, Callable[[Array], Array]] = {
 }
 
 
-_WINDOWS = ("conv2d", "depthwise-conv2d", "transposed-conv2d", "transposed-depthwise-conv2d", "maxpool2d", "avgpool2d")
-
-
+_CONVOLUTIONS = ("conv2d", "depthwise-conv2d", "transposed-conv2d", "transposed-depthwise-conv2d")
+_WINDOWS = (*_CONVOLUTIONS, "maxpool2d", "avgpool2d", *(f"{name}-fix" for name in _CONVOLUTIONS), "pool-fix")
+_FILLED = (*_WINDOWS, "concat", "resize", "reshape", "matmul", "fix", "concat-fix", "eltwise-fix", "upsample-fix")
 _MAX_DENSE = 1 << 28  # bytes of a grouped kernel written out; no network comes near
 
 
@@ -28,8 +28,10 @@ def check_shapes(graph: Graph) -> Graph:
     """`graph` itself when the passes may rely on its shapes and windows; raises `ArtifactError` naming the op."""
     for op in graph.ops:
         shapes = [op.output.shape, *(graph.op(name).output.shape for name in op.input_names)]
-        if op.type in (*_WINDOWS, "concat", "resize", "reshape", "matmul", "fix") and not all(map(_filled, shapes)):
+        if op.type in _FILLED and not all(map(_filled, shapes)):
             raise ArtifactError(f"Op {op.name!r} of type {op.type!r} has an empty tensor among {shapes}.")
+        if op.type in ("fix", "relu", "relu6", "leaky-relu") and shapes[0] != shapes[1]:
+            raise ArtifactError(f"Op {op.name!r} of type {op.type!r} maps {shapes[1]} to the other shape {shapes[0]}.")
         if op.type in _WINDOWS:
             for key, count, least in (("kernel", 2, 1), ("stride", 2, 1), ("dilation", 2, 1), ("pad", 4, 0)):
                 optional = key in ("dilation", "pad")
@@ -38,6 +40,8 @@ def check_shapes(graph: Graph) -> Graph:
                     raise ArtifactError(f"Op {op.name!r} needs {count} values >= {least} as {key!r}, not {values}.")
             if [len(shape) for shape in shapes[:2]] != [4, 4]:
                 raise ArtifactError(f"Op {op.name!r} of type {op.type!r} maps NHWC images, not {shapes[:2]}.")
+        if op.type == "upsample-fix" and len(op.get("scale", ())) != 2:
+            raise ArtifactError(f"Op {op.name!r} needs 2 values as 'scale', not {op.get('scale')}.")
     return graph
 
 
@@ -73,7 +77,8 @@ def quantize(source: Op, fix_point: int, round_mode: str = "DPU_ROUND") -> Array
         raise ArtifactError(f"Op {source.name!r} asks for rounding {round_mode!r}; known are {', '.join(_ROUNDING)}.")
     if not np.isfinite(values).all():
         raise ArtifactError(f"Constant {source.name!r} holds values that are not finite.")
-    scaled = np.ldexp(values.astype(np.float32, copy=False), np.int32(fix_point))
+    with np.errstate(over="ignore"):  # what grows beyond float32 saturates
+        scaled = np.ldexp(values.astype(np.float32, copy=False), np.int32(fix_point))
     return np.clip(_ROUNDING[round_mode](scaled), -128, 127).astype(np.int8)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from arch.targets import Target, targets
 from compile.edit import redirect
+from compile.fold import check_shapes
 from compile.lower import lower
 from compile.partition import Group, devices, group
 from compile.rules import explain, reasons, short_name
 from xmodel.check import check
 from xmodel.errors import ArtifactError
-from xmodel.graph import Graph, Op, sort
+from xmodel.graph import Graph, Op
 
 IDLE = "it only moves data between ops of the CPU"
 _GATES = {"HSIGMOID", "HSWISH"}
@@ -143,7 +144,7 @@ def without_transfers(graph: Graph) -> Graph:
     """A compiled `graph` without uploads and downloads: as it was before it was cut."""
     names: dict[str, str] = {}
     ops: list[Op] = []
-    for op in sort(check(graph).ops):
+    for op in check_shapes(check(graph)).ops:
         if op.type in ("upload", "download") and op.input_names:
             source = op.input_names[0]
             names[op.name] = names.get(source, source)

@@ -160,7 +160,7 @@ def pool(graph: Graph, op: Op, target: Target) -> str | None:
 
 def eltwise(graph: Graph, op: Op, target: Target) -> str | None:
     """eltwise-fix: which operations, how many operands, and what is fused behind."""
-    kind = {"ADD": "add", "MUL": "mult"}[op.get("type")]
+    kind = {"ADD": "add", "MUL": "mult"}.get(op.get("type"), str(op.get("type")).lower())
     if kind not in target.eltwise.types:
         return f"element-wise {kind}: {short_name(target)} has {_either(sorted(target.eltwise.types))} only"
     if any(graph.op(name).is_const for name in op.input_names):

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_W, _H, _LEFT, _TOP, _PLOT_W, _PLOT_H = 640, 360, 52, 14, 572, 296
-_X = (0, 5)  # powers of ten of operations per byte
+_W, _H, _LEFT, _TOP, _PLOT_W, _PLOT_H = 640, 360, 52, 14, 560, 296
+_X = (-1, 4)  # powers of ten of operations per byte
 _Y = (-2, 2)  # powers of ten of TOPS
 
 
@@ -45,7 +45,7 @@ def _grid() -> str:
     for power in range(_X[0], _X[1] + 1):
         x = _x(10.0**power)
         parts.append(f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{_TOP + _PLOT_H}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{_TOP + _PLOT_H + 16}" text-anchor="middle">{10**power:,}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{_TOP + _PLOT_H + 16}" text-anchor="middle">{10.0**power:,g}</text>')
     for power in range(_Y[0], _Y[1] + 1):
         y = _y(10.0**power)
         parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_LEFT + _PLOT_W}" y2="{y:.1f}"/>')

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from arch.targets import Target, find, targets
+from compile.edit import int8_tensor
 from compile.inspect import IDLE, Inspection, Placed, inspect, without_transfers
 from compile.pipeline import compile_graph
 from tests.compile.build import Builder, uynet
@@ -12,8 +15,8 @@ from tests.compile.goldens import GOLDENS, cases, facts, int_graph, label
 from tests.shared import needs_shared
 from xmodel import file
 from xmodel.check import check
-from xmodel.errors import ArtifactError
-from xmodel.graph import Graph
+from xmodel.errors import ArtifactError, UnmaskError
+from xmodel.graph import Attr, Graph, Op, attrs
 
 
 def pooled() -> Graph:
@@ -141,3 +144,29 @@ def test_a_file_that_the_vendor_compiled_is_inspected(variant: str) -> None:
     found = inspect(graph, find(variant))
     nodes = [node for node in facts(name)["subgraph_tree"]["children"] if node["device"] == "DPU"]
     assert found.dpu_subgraphs == len(nodes)
+
+
+def test_damaged_files_end_in_an_error() -> None:
+    """Bits flipped anywhere, before and after compilation."""
+    random = np.random.default_rng(0)
+    for base in (file.dumps(pooled()), file.dumps(compile_graph(pooled(), find("8PE")))):
+        for _ in range(400):
+            data = bytearray(base)
+            for place in random.integers(0, len(data), 3):
+                data[place] ^= 1 << int(random.integers(8))
+            with suppress(UnmaskError):
+                inspect(file.loads(bytes(data)), find("8PE"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        ("pool-fix", {"kernel": [2], "stride": [2, 2], "type": "MAX"}, "needs 2 values >= 1 as 'kernel'"),
+        ("upsample-fix", {"mode": "NEAREST", "scale": Attr("float_vec", (2.0,))}, "needs 2 values as 'scale'"),
+    ],
+)
+def test_windows_of_compiled_files_are_checked(kind: str, values: dict[str, object], message: str) -> None:
+    x = Op("x", "data-fix", {}, attrs(shape=[1, 4, 4, 2], data_type="XINT8"), int8_tensor("x", (1, 4, 4, 2), 4))
+    y = Op("y", kind, {"input": ("x",)}, attrs(**values), int8_tensor("y", (1, 2, 2, 2), 4))
+    with pytest.raises(ArtifactError, match=message):
+        inspect(Graph("g", (x, y)), find("8PE"))
