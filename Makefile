@@ -7,11 +7,11 @@ CALIB   ?=
 CROPS   ?=
 LABELS  ?=
 TARGET  ?=
-BACKEND ?=
 DEVICE  ?=
 BACKEND ?=
 THREADS ?=
 VITIS_PYTHON ?=
+VITIS_COMPILER ?=
 OUT     ?= build
 
 VENV    := .venv
@@ -48,9 +48,9 @@ help: ## This list
 	@echo "  CALIB     folder of face crops to calibrate on, for quantize [the sample set]"
 	@echo "  CROPS     folder of unseen face crops, for infer and compare [the sample set]"
 	@echo "  LABELS    DFDC metadata.json that labels CROPS [that of the sample set, none with CROPS]"
-	@echo "  BACKEND   quantizer: unmask, or vitis for the vendor's pytorch_nndct, in the Python VITIS_PYTHON [unmask]"
+	@echo "  BACKEND   what quantizes and compiles: unmask, or vitis for the vendor's tools, pytorch_nndct in the Python"
+	@echo "            VITIS_PYTHON and vai_c_xir, VITIS_COMPILER [unmask; to compile, vai_c_xir where it is found]"
 	@echo "  TARGET    DPU to compile for: a name, alias or fingerprint [DPUCVDX8H_ISA1_F2W2_8PE, the VCK5000]"
-	@echo "  BACKEND   what compiles: vitis (vai_c_xir, for the card), unmask (for the emulator) [vitis if found, else unmask]"
 	@echo "  DEVICE    what infer runs on [the card where there is one, else the emulator]"
 	@echo "  THREADS   runner threads of infer [chosen for the machine]"
 	@echo "  OUT       folder of all results; each stage has its own folder in it [build]"
@@ -91,7 +91,7 @@ quantize: setup $(if $(CALIB),,samples) ## Float weights to INT8: MODEL, WEIGHTS
 
 compile: setup ## The model quantized last to a deployable one: TARGET, BACKEND
 	@$(UNMASK) compile "$(OUT)/quantize" $(call option,target,$(TARGET)) $(call option,backend,$(BACKEND)) \
-	  --out "$(OUT)/compile"
+	  $(call option,vitis-compiler,$(VITIS_COMPILER)) --out "$(OUT)/compile"
 
 infer: setup $(if $(CROPS),,samples) ## Masks, scores and a report from the model compiled last: CROPS, LABELS, THREADS, DEVICE
 	@$(UNMASK) infer "$(OUT)/compile" --crops "$(crops)" $(call option,labels,$(labels)) \
