@@ -512,24 +512,24 @@ void Convolution::part_tile(const Part& part, Lines base, int first, int last, i
   if (strips == 0) return;
   std::vector<const uint8_t*>& from = scratch().strips;
   std::vector<int8_t*>& to = scratch().outs;
-  from.assign(static_cast<size_t>(padded), nullptr);
-  to.assign(static_cast<size_t>(padded) * pixels, nullptr);
   std::vector<const int16_t*>& wide = scratch().wide_strips;
-  if (wide_count_ > 0) wide.assign(static_cast<size_t>(padded), nullptr);
+  from.resize(static_cast<size_t>(padded));
+  to.assign(static_cast<size_t>(padded) * pixels, nullptr);
+  wide.resize(wide_count_ > 0 ? static_cast<size_t>(padded) : 0);
   const ptrdiff_t step = static_cast<ptrdiff_t>(stride_in_x_) * spec_.channels;
-  for (int strip = 0; strip < padded; ++strip) {
-    const int real = std::min(strip, strips - 1), row = real / strips_a_row, x = real % strips_a_row * pixels;
-    from[static_cast<size_t>(strip)] = base.bytes + static_cast<ptrdiff_t>(row) * stride_in_y_ * line_ + x * step;
-    if (wide_count_ > 0)
-      wide[static_cast<size_t>(strip)] =
-          base.wide + (static_cast<ptrdiff_t>(row) * stride_in_y_ * columns_ + x * stride_in_x_) * wide_pixel_;
-    const int y_out = (first + row) * stride_out_y_ + part.first_y;
-    for (int p = 0; strip < strips && p < std::min(pixels, part.grid_width - x); ++p) {
-      const int x_out = (x + p) * stride_out_x_ + part.first_x;
-      to[static_cast<size_t>(strip) * pixels + p] =
-          out + (static_cast<size_t>(y_out) * spec_.out_width + x_out) * made;
+  size_t strip = 0;
+  for (int y = first; y < last; ++y) {
+    const ptrdiff_t row = static_cast<ptrdiff_t>(y - first) * stride_in_y_;
+    int8_t* place = out + (static_cast<size_t>(y * stride_out_y_ + part.first_y) * spec_.out_width + part.first_x) * made;
+    for (int x = 0; x < part.grid_width; x += pixels, ++strip) {
+      from[strip] = base.bytes + row * line_ + x * step;
+      if (wide_count_ > 0) wide[strip] = base.wide + (row * columns_ + static_cast<ptrdiff_t>(x) * stride_in_x_) * wide_pixel_;
+      for (int p = 0; p < std::min(pixels, part.grid_width - x); ++p)
+        to[strip * pixels + p] = place + static_cast<ptrdiff_t>(x + p) * stride_out_x_ * made;
     }
   }
+  std::fill(from.begin() + strips, from.end(), from[static_cast<size_t>(strips) - 1]);  // computed and dropped
+  if (wide_count_ > 0) std::fill(wide.begin() + strips, wide.end(), wide[static_cast<size_t>(strips) - 1]);
   alignas(64) int32_t sums[MAX_TILE];
   Epilogue epilogue = epilogue_;
   epilogue.bias = part.bias.data();
@@ -541,10 +541,10 @@ void Convolution::part_tile(const Part& part, Lines base, int first, int last, i
                       part.wide_offsets.data() + place.wide_offsets, part.wide_weights.data() + place.wide_weights,
                       place.wide_steps};
     const int channel = index * kernel_->channels, count = std::min(kernel_->channels, made - channel);
-    for (int strip = 0; strip < padded; strip += strips_a_call) {
-      kernel_->run(from.data() + strip, step, block, sums);
-      if (block.wide_steps > 0) kernel_->run_wide(wide.data() + strip, block, sums);
-      finish_(epilogue, channel, count, kernel_->channels, sums, to.data() + static_cast<ptrdiff_t>(strip) * pixels,
+    for (int at = 0; at < padded; at += strips_a_call) {
+      kernel_->run(from.data() + at, step, block, sums);
+      if (block.wide_steps > 0) kernel_->run_wide(wide.data() + at, block, sums);
+      finish_(epilogue, channel, count, kernel_->channels, sums, to.data() + static_cast<ptrdiff_t>(at) * pixels,
               strips_a_call * pixels);
     }
   }
