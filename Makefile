@@ -78,6 +78,10 @@ $(VENV)/.ready-fetch: $(READY)
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e '.[fetch]'
 	@touch $@
 
+$(VENV)/.ready-bench: $(READY)
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e '.[bench]'
+	@touch $@
+
 fetch: $(VENV)/.ready-fetch ## Bring the published weights and data to OUT/fetched
 	@$(UNMASK) fetch --out "$(OUT)/fetched"
 
@@ -111,8 +115,8 @@ lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: setup ## Speed of the emulator's kernels beside the float network in torch
-	@$(VENV)/bin/python benchmarks/emulator_kernels.py
+bench: $(VENV)/.ready-bench setup ## Speed of the emulator's kernels beside OpenVINO, ONNX Runtime, torch and fake quantization
+	@$(UNMASK) bench
 
 clean: ## Remove the stages' results from OUT; .venv and what was fetched stay
 	rm -rf $(foreach stage,samples quantize compile infer compare evaluate,"$(OUT)/$(stage)")

@@ -13,7 +13,21 @@ import typer
 from typer.core import TyperGroup
 
 from deploy.console import Json, Output, Quiet, say_error
-from deploy.verbs import card, compare, compiler, data, evaluate, infer, inspect, quantize, run, summary, train, xmodel
+from deploy.verbs import (
+    bench,
+    card,
+    compare,
+    compiler,
+    data,
+    evaluate,
+    infer,
+    inspect,
+    quantize,
+    run,
+    summary,
+    train,
+    xmodel,
+)
 from xmodel.artifact import versions
 from xmodel.errors import ExitCode, UnmaskError
 
@@ -72,6 +86,7 @@ app.command("compile")(compiler.compile_)
 app.command("run")(run.run)
 app.command("infer")(infer.infer)
 app.command("compare")(compare.compare)
+app.command("bench")(bench.bench)
 app.command("summary")(summary.summary)
 app.add_typer(card.app, name="card")
 app.add_typer(xmodel.app, name="xmodel")

@@ -1,0 +1,33 @@
+"""`unmask bench`: speed beside the alternatives."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deploy.console import Json, Output, Quiet
+
+
+def bench(
+    context: typer.Context,
+    models: Annotated[str, typer.Option(help="Networks, separated by commas.")] = "uynet-lite,uynet",
+    batch: Annotated[str, typer.Option(help="Images a call, separated by commas.")] = "1,8",
+    threads: Annotated[str, typer.Option(help="Numbers of threads, separated by commas.")] = "1,2",
+    rounds: Annotated[int, typer.Option(min=1, max=1024, help="Turns an engine; the median counts.")] = 7,
+    quick: Annotated[bool, typer.Option("--quick", help="One small table only: other options do not count.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Speed beside OpenVINO, ONNX Runtime and torch.
+
+    All take turns on the same network in one run, with random images; the extra `bench` brings the competitors.
+    """
+    from deploy.bench import BenchJob, run_bench, shown, whole_numbers
+
+    output = Output.of(context, json, quiet)
+    names = tuple(name.strip() for name in models.split(","))
+    sizes = whole_numbers(batch, "--batch"), whole_numbers(threads, "--threads")
+    job = BenchJob.quick(output.quiet) if quick else BenchJob(names, *sizes, rounds, output.quiet)
+    found = run_bench(job)
+    output.result(found, shown(found))
