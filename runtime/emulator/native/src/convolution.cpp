@@ -136,8 +136,7 @@ Convolution::Convolution(const UnmaskConvolution& spec, const int8_t* weights, c
   if (direct_) low_y_ = low_x_ = 0;
   columns_ = direct_ ? spec.width : (grid_width_ - 1) * stride_in_x_ + high_x_ - low_x_ + 1;
   line_ = static_cast<ptrdiff_t>(columns_) * spec.channels;
-  slack_ = static_cast<size_t>(kernel_->pixels) * static_cast<size_t>(stride_in_x_) * static_cast<size_t>(spec.channels) +
-           static_cast<size_t>(step_bytes);
+  slack_ = static_cast<size_t>(kernel_->pixels) * stride_in_x_ * spec.channels + static_cast<size_t>(step_bytes);
   const double furthest = (static_cast<double>(high_y_ - low_y_) + 1) * static_cast<double>(line_);
   if (furthest > std::numeric_limits<int32_t>::max() / 2) throw std::invalid_argument("lines are too long");
   if (!direct_) {
@@ -218,7 +217,8 @@ void Convolution::add_part(int phase_y, int phase_x, const std::vector<Tap>& tap
       throw std::invalid_argument("sums do not fit");
     part.wide_bias[static_cast<size_t>(made)] = half_steps[made] - 256 * taken_off;
     if (largest + 2 * half > std::numeric_limits<int32_t>::max()) epilogue_.narrow = false;
-    const int64_t bias = epilogue_.doubling ? half_steps[made] - 256 * taken_off : half_steps[made] / 2 - 128 * taken_off;
+    const int64_t bias = (epilogue_.doubling ? half_steps[made] : half_steps[made] / 2) -
+                         (epilogue_.doubling ? 256 : 128) * taken_off;
     part.bias[static_cast<size_t>(made)] = static_cast<int32_t>(static_cast<uint32_t>(bias + half));
   }
   for (int block = 0; block < blocks; ++block) {
@@ -425,7 +425,8 @@ void Convolution::work(void* context, int index) {
   Work& work = *static_cast<Work*>(context);
   const Convolution& self = *work.self;
   const int blocks = ceil_div(self.spec_.made, self.kernel_->channels);
-  const int chunk = index % work.chunks, tile = index / work.chunks % work.tiles, image = index / work.chunks / work.tiles;
+  const int chunk = index % work.chunks, tile = index / work.chunks % work.tiles;
+  const int image = index / work.chunks / work.tiles;
   const int begin = static_cast<int>(int64_t{blocks} * chunk / work.chunks);
   const int end = static_cast<int>(int64_t{blocks} * (chunk + 1) / work.chunks);
   const int first = tile * work.rows, last = std::min(first + work.rows, self.grid_height_);
@@ -441,8 +442,8 @@ void Convolution::tile(const Work& work, int image, int first, int last, int beg
   const size_t out = static_cast<size_t>(spec_.out_height) * spec_.out_width * spec_.made;
   const Lines base = lines(work.x + static_cast<size_t>(image) * in, first, last);
   if (kernel_->start != nullptr) kernel_->start();
-  for (const Part& part : parts_)
-    part_tile(part, base, first, std::min(last, part.grid_height), work.y + static_cast<size_t>(image) * out, begin, end);
+  int8_t* y = work.y + static_cast<size_t>(image) * out;
+  for (const Part& part : parts_) part_tile(part, base, first, std::min(last, part.grid_height), y, begin, end);
   if (kernel_->stop != nullptr) kernel_->stop();
 }
 
@@ -520,10 +521,12 @@ void Convolution::part_tile(const Part& part, Lines base, int first, int last, i
   size_t strip = 0;
   for (int y = first; y < last; ++y) {
     const ptrdiff_t row = static_cast<ptrdiff_t>(y - first) * stride_in_y_;
-    int8_t* place = out + (static_cast<size_t>(y * stride_out_y_ + part.first_y) * spec_.out_width + part.first_x) * made;
+    const int y_out = y * stride_out_y_ + part.first_y;
+    int8_t* place = out + (static_cast<size_t>(y_out) * spec_.out_width + part.first_x) * made;
     for (int x = 0; x < part.grid_width; x += pixels, ++strip) {
       from[strip] = base.bytes + row * line_ + x * step;
-      if (wide_count_ > 0) wide[strip] = base.wide + (row * columns_ + static_cast<ptrdiff_t>(x) * stride_in_x_) * wide_pixel_;
+      if (wide_count_ > 0)
+        wide[strip] = base.wide + (row * columns_ + static_cast<ptrdiff_t>(x) * stride_in_x_) * wide_pixel_;
       for (int p = 0; p < std::min(pixels, part.grid_width - x); ++p)
         to[strip * pixels + p] = place + static_cast<ptrdiff_t>(x + p) * stride_out_x_ * made;
     }
