@@ -97,7 +97,9 @@ def main() -> None:
             answer = worker.run(int(rest[0])) if rest else {"load": worker.load, "check": worker.check}[command]()
         except ImportError as error:
             answer = {"missing": error.name or str(error)}
-        except (UnmaskError, RuntimeError, MemoryError) as error:
+        except UnmaskError as error:
+            answer = {"failed": error.what}
+        except (RuntimeError, MemoryError) as error:
             answer = {"failed": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
