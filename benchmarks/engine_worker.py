@@ -98,7 +98,7 @@ def main() -> None:
         except ImportError as error:
             answer = {"missing": error.name or str(error)}
         except UnmaskError as error:
-            answer = {"failed": error.what}
+            answer = {"failed": f"{error.where}: {error.what}" if error.where else error.what}
         except (RuntimeError, MemoryError) as error:
             answer = {"failed": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
