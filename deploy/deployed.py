@@ -128,6 +128,7 @@ class Deployed:
             "kernels": program.kernels,
             "batch": batch,
             "threads": found.threads,
+            "crops": read,
             "seconds": found.seconds,
             "fps": found.fps,
             "bottleneck": found.bottleneck,

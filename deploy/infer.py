@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy import pictures, plots
+from deploy import journal, pictures, plots
 from deploy.console import Output, printable
 from deploy.crops import FAKE, NAMES, REAL, Crop, digest, find_masks, list_crops, read_labels
 from deploy.deployed import Deployed, Device, backend
 from deploy.files import compiled_file, existing
+from deploy.journal import Entry, Journal
 from deploy.judge import Judge, nothing_readable
 from deploy.kernels import KernelChoice
 from deploy.predictions import Prediction, score, score_masks, write_csv
 from deploy.report import provenance, write_html
-from deploy.rows import Rows, rows
 from xmodel import artifact
 from xmodel.errors import UsageError
 
@@ -43,32 +45,46 @@ class InferJob:
     threads: int | None = None
     kernels: KernelChoice = "auto"
     limit: int | None = None
+    resume: bool = True
 
 
 @dataclass(slots=True)
 class Sink:
-    """Takes the results in the order of the crops and writes them as they come."""
+    """Takes the results in the order of the crops and writes them as they come; begins with the journal's."""
 
     crops: Sequence[Crop]
     judge: Judge
     folder: Path
-    segmentation: Rows
-    classification: Rows
+    journal: Journal
     predictions: list[Prediction] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.predictions += [entry.prediction for entry in self.journal.done]
+        self.judge.bad_masks |= {e.prediction.file: e.bad_mask for e in self.journal.done if e.bad_mask is not None}
+
+    @property
+    def left(self) -> Sequence[Crop]:
+        """The crops without a result so far."""
+        return self.crops[len(self.predictions) :]
 
     def take(self, index: int, logits: NDArray[np.float32], p_real: float) -> None:
         """The result of crop `index`: mask logits (H, W, 2) and P(real)."""
         prediction, mask = self.judge.judge(self.crops[index], logits, p_real)
-        self.segmentation.append(logits)
-        self.classification.append(np.array([p_real], np.float32))
-        artifact.write_bytes(self.folder / MASKS / prediction.mask, pictures.png(mask))
-        self.predictions.append(prediction)
+        picture = pictures.png(mask)
+        artifact.write_bytes(self.folder / MASKS / prediction.mask, picture)
+        self._keep(prediction, logits, picture)
 
     def fail(self, index: int, reason: str) -> None:
         """Crop `index` has no result; a mask that an earlier run left for it goes."""
         prediction = self.judge.failed(self.crops[index], printable(reason))
         with suppress(FileNotFoundError):
             (self.folder / MASKS / prediction.mask).unlink()
+        self._keep(prediction, None, b"")
+
+    def _keep(self, prediction: Prediction, logits: NDArray[np.float32] | None, picture: bytes) -> None:
+        bad_mask = self.judge.bad_masks.get(prediction.file)
+        crcs = (0 if logits is None else journal.logits_crc(logits), journal.checksum(picture))
+        self.journal.add(Entry(prediction, bad_mask, *crcs), logits)
         self.predictions.append(prediction)
 
 
@@ -76,7 +92,8 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     """Run the stage unless it is up to date: the content of report.json, and whether it ran.
 
     A crop that cannot be read gets no row and is named in `unreadable`. Raises `UsageError`,
-    `UnavailableError` (no card, no space), `ArtifactError` (the model), `GateError` (nothing readable).
+    `UnavailableError` (no card, no space), `ArtifactError` (the model), `GateError` (nothing readable). What is
+    done before the process is stopped stays, and the same job goes on there unless `resume` is off.
     """
     source = compiled_file(job.model)
     crops = list_crops(job.crops, job.limit)
@@ -90,27 +107,66 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     inputs |= {name: artifact.sha256(path) for name, path in (("labels", labels), ("masks", truth)) if path}
     wanted = artifact.record("infer", inputs, {"device": device, "kernels": job.kernels, "threads": job.threads})
 
+    # Threads change no result, so a run may go on with more or fewer.
+    key = sha256(json.dumps({**wanted, "arguments": {"kernels": job.kernels}}, sort_keys=True).encode()).hexdigest()
+    earlier = artifact.outputs_of(job.out)
+
     def work() -> list[str]:
-        out.note(f"Judging {len(crops)} crops on the {device} …")
         deployed = Deployed.load(source, job.kernels)
-        with (
-            rows(job.out / SEGMENTATION, deployed.mask_shape) as segmentation,
-            rows(job.out / CLASSIFICATION, (1,)) as classification,
-            out.progress("judging", len(crops)) as advance,
-        ):
-            sink = Sink(crops, judge, job.out, segmentation, classification)
-            speed = deployed.run([crop.path for crop in crops], sink.take, sink.fail, job.threads, advance)
-            if not classification.count:
-                raise nothing_readable({c: p.error for c, p in zip(crops, sink.predictions, strict=True)})
-        report = _report(deployed, sink.predictions, judge, speed)
-        write_csv(job.out / PREDICTIONS, sink.predictions)
-        artifact.write_json(job.out / REPORT, report)
-        _write_page(job.out, report, wanted, sink.predictions, {c.name: c for c in crops}, deployed)
+        with journal.held(job.out, MASKS, not job.resume):
+            kept = Journal(job.out, MASKS, SEGMENTATION, key, deployed.mask_shape, earlier)
+            with closing(kept):
+                sink = Sink(crops, judge, job.out, kept)
+                _tell(len(crops), sink, device, kept.ignored, out)
+                speed = _judge(deployed, sink, job.threads, out)
+                failures = {c: p.error for c, p in zip(crops, sink.predictions, strict=True)}
+                if all(failures.values()):
+                    journal.remove(job.out)
+                    raise nothing_readable(failures)
+                report = _report(deployed, sink.predictions, judge, speed)
+                _write_scores(job.out / CLASSIFICATION, sink.predictions)
+                write_csv(job.out / PREDICTIONS, sink.predictions)
+                artifact.write_json(job.out / REPORT, report)
+                _write_page(job.out, report, wanted, sink.predictions, {c.name: c for c in crops}, deployed)
+                kept.finish()
         masks = [f"{MASKS}/{p.mask}" for p in sink.predictions if not p.error]
-        return [SEGMENTATION, CLASSIFICATION, PREDICTIONS, REPORT, PAGE, *masks]
+        outputs = [SEGMENTATION, CLASSIFICATION, PREDICTIONS, REPORT, PAGE, *masks]
+        artifact.remove(job.out, kept.earlier - set(outputs))
+        return outputs
 
     ran = artifact.run_stage(job.out, wanted, work)
+    journal.remove(job.out)
     return artifact.read_json(job.out / REPORT), ran
+
+
+def _tell(count: int, sink: Sink, device: str, ignored: str, out: Output) -> None:
+    if ignored:
+        out.note(f"The journal of an interrupted run is not used from there on: {ignored}.")
+    if sink.predictions:
+        out.note(f"Going on where an interrupted run was: {len(sink.predictions)} of {count} crops are done.")
+    if sink.left:
+        out.note(f"Judging {len(sink.left)} crops on the {device} …")
+
+
+def _judge(deployed: Deployed, sink: Sink, threads: int | None, out: Output) -> dict[str, Any]:
+    """Judge the crops that are left: how fast that was."""
+    done, left = len(sink.predictions), [crop.path for crop in sink.left]
+
+    def take(index: int, logits: NDArray[np.float32], p_real: float) -> None:
+        sink.take(done + index, logits, p_real)
+
+    def fail(index: int, reason: str) -> None:
+        sink.fail(done + index, reason)
+
+    with out.progress("judging", len(sink.crops), done) as advance:
+        return deployed.run(left, take, fail, threads, advance)
+
+
+def _write_scores(path: Path, predictions: Sequence[Prediction]) -> None:
+    """P(real) of every crop with a result: float32 (count, 1)."""
+    scores = np.array([[p.p_real] for p in predictions if not p.error], np.float32)
+    with artifact.atomic(path) as stream:
+        np.save(stream, scores, allow_pickle=False)
 
 
 def _report(

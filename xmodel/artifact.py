@@ -9,7 +9,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -59,28 +59,38 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises `UnavailableError` when the disk is full or read-only.
     """
     temporary: Path | None = None
+    with storage(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+            temporary = Path(name)
+            with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+                yield stream
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            if temporary is not None:
+                with suppress(OSError):
+                    temporary.unlink()
+            raise
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn what a full or read-only disk raises while `path` is written into `UnavailableError`."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
-            yield stream
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException as error:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-        if isinstance(error, OSError) and error.errno in (
+        yield
+    except OSError as error:
+        if error.errno not in (
             errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
             errno.EISDIR, errno.ENAMETOOLONG,
         ):  # fmt: skip
-            raise UnavailableError(
-                f"Cannot write this file: {error.strerror}.",
-                where=str(path),
-                hint="Free some space or choose another folder with --out (make: OUT=...).",
-            ) from error
-        raise
+            raise
+        raise UnavailableError(
+            f"Cannot write this file: {error.strerror}.",
+            where=str(path),
+            hint="Free some space or choose another folder with --out (make: OUT=...).",
+        ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -167,18 +177,23 @@ def run_stage(folder: Path, wanted: Mapping[str, Any], work: Callable[[], list[s
     output_folder(folder)
     if up_to_date(folder, wanted):
         return False
-    earlier = _outputs(folder)
+    earlier = outputs_of(folder)
     with suppress(FileNotFoundError):
         (folder / RUN_FILE).unlink()
     start = time.perf_counter()
     outputs = work()
     took = round(time.perf_counter() - start, 3)
-    for name in earlier - set(outputs):
+    remove(folder, earlier - set(outputs))
+    finish(folder, wanted, outputs, {"seconds": took})
+    return True
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Delete files in `folder`; a name that leads out of it, or to nothing, is passed over."""
+    for name in names:
         with suppress(OSError):
             if (folder / name).resolve().is_relative_to(folder.resolve()):
                 (folder / name).unlink()
-    finish(folder, wanted, outputs, {"seconds": took})
-    return True
 
 
 def seconds(folder: Path) -> float | None:
@@ -188,7 +203,8 @@ def seconds(folder: Path) -> float | None:
     return None
 
 
-def _outputs(folder: Path) -> set[str]:
+def outputs_of(folder: Path) -> set[str]:
+    """The outputs that `folder/run.json` lists; none without one."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return set(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["outputs"])
     return set()

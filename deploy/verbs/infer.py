@@ -27,19 +27,23 @@ def infer(
     threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: up to 4.")] = None,
     kernels: Kernels = "auto",
     limit: Limit = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on where an interrupted run was, or start again.")
+    ] = True,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge every crop of a folder: masks, scores, report.
 
-    Exit 1 when some inputs could not be read; the results of the others are kept.
+    An interrupted run goes on where it was when the same command is given again, and its results are those of a run
+    that was never stopped. Exit 1 when some inputs could not be read; the results of the others are kept.
     """
     from deploy import tables
     from deploy.infer import InferJob, infer_stage
     from deploy.judge import demand
 
     output = Output.of(context, json, quiet)
-    job = InferJob(model, crops, out, labels, masks, device, threads, kernels, limit)
+    job = InferJob(model, crops, out, labels, masks, device, threads, kernels, limit, resume)
     report, ran = infer_stage(job, output)
     counts, speed = report["counts"], report["speed"]
     lines = [
