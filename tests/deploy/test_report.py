@@ -26,6 +26,7 @@ def _infer_page(**changes: Any) -> str:
         "accuracy": None,
         "masks": None,
         "speed": {
+            "crops": 2,
             "fps": 1.0,
             "seconds": 1.0,
             "stages": {EVIL: 1.0},
