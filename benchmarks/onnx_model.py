@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.engine_case import ends
 from runtime.emulator import operations, signs
-from runtime.emulator.native.library import half_steps
+from runtime.emulator.layer import half_steps
 from runtime.emulator.node import Node
 from runtime.emulator.operations import Spec
 from runtime.emulator.spec import Concat, Convolution, Eltwise, Pool, Rules, Window

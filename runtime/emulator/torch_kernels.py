@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from runtime.emulator import torch_conv
-from runtime.emulator.layer import Layer
+from runtime.emulator.layer import Layer, constant_parameters
 from runtime.emulator.node import Node
 from runtime.emulator.operations import Function, Spec
 from runtime.emulator.spec import Concat, Convolution, Eltwise, Pool
@@ -118,13 +118,13 @@ def convolution(
     node: Node, spec: Convolution, constants: Sequence[Array | None], nonnegative: Array, allowed: frozenset[Path]
 ) -> Function | None:
     """The fastest exact path for a layer with constant weights and bias, None when there is none."""
-    weights, bias = constants[1], constants[2] if len(constants) == 3 else None
-    if weights is None or (len(constants) == 3 and bias is None):
+    parameters = constant_parameters(constants)
+    if parameters is None:
         return None
     negative = np.flatnonzero(~nonnegative)
     signed = slice(int(negative[0]), int(negative[-1]) + 1) if len(negative) else slice(0, 0)
     _, height, width, _ = node.image
-    chosen = torch_conv.prepare(Layer(spec, weights, bias, height, width, signed), allowed)
+    chosen = torch_conv.prepare(Layer(spec, *parameters, height, width, signed), allowed)
     return None if chosen is None else chosen[0]
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from runtime.emulator.native import build
-from runtime.emulator.rounding import shift_floor
 from runtime.emulator.spec import Activation, Convolution, Pool
 from xmodel.errors import UnavailableError, UsageError
 from xmodel.graph import Array
@@ -199,11 +198,6 @@ class PackedConvolution:
         x, y = np.ascontiguousarray(x), np.empty((len(x), *self._spec.out, self._made), np.int8)
         _done(self._c.unmask_convolution_run(self._handle, _pointer(x), len(x), _pointer(y)))
         return y
-
-
-def half_steps(spec: Convolution, made: int, bias: Array | None) -> Array:
-    """int64 bias in halves of an accumulator step."""
-    return np.zeros(made, np.int64) if bias is None else shift_floor(bias.astype(np.int64), spec.shift_bias + 1)
 
 
 def _addresses(arrays: Sequence[Array]) -> ctypes.Array[ctypes.c_void_p]:

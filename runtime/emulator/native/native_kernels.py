@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtime.emulator import reference
-from runtime.emulator.native.library import Library, half_steps, limits
+from runtime.emulator.layer import constant_parameters, half_steps
+from runtime.emulator.native.library import Library, limits
 from runtime.emulator.node import Node
 from runtime.emulator.operations import Function, Spec
 from runtime.emulator.spec import Activation, Concat, Convolution, Eltwise, Pool
@@ -68,11 +69,11 @@ class NativeKernels:
         """A function of the operands' arrays with the reference's bytes, or None."""
         match spec:
             case Convolution():
-                weights, bias = constants[1], constants[2] if len(constants) == 3 else None
-                if weights is None or (len(constants) == 3 and bias is None):
+                parameters = constant_parameters(constants)
+                if parameters is None:
                     return None
                 _, height, width, _ = node.image
-                return convolution(self.library, spec, (height, width), weights, bias, ~nonnegative[0])
+                return convolution(self.library, spec, (height, width), *parameters, ~nonnegative[0])
             case Pool():
                 return pool(self.library, spec)
             case Eltwise():
