@@ -127,6 +127,7 @@ LAST = {ES1.name: "1.4.1", PRODUCTION.name: "3.0"}
 _FILE = re.compile(
     r"dpu_DPUCVDX8H_(?P<variant>[0-9A-Za-z_]+?)_?350M?_(?P<shell>xilinx_vck5000[0-9A-Za-z_-]{1,80}?)\.xclbin"
 )
+_COMPILER = re.compile(r"xcompiler\.(\d{1,4}(?:\.\d{1,4}){1,3})(?: |$)")
 _BY_NAME: Mapping[str, str] = {
     "8pe": _PE8, "6pe_aiedwc": _DWC, "dwc_6pe": _DWC, "6pe_dwc": _DWC, "6pe_aiemisc": _MISC, "6pe_misc": _MISC,
     "4pe": _PE4, "4pe_miscdwc": _PE4,
@@ -179,6 +180,6 @@ def compiler_version(libraries: object) -> str | None:
 
     It is a mapping from "xcompiler.2.5.0" and "xcompiler.2.5.0 : xir.2.5.0" to commits; other values give None.
     """
-    names = libraries if isinstance(libraries, Mapping) else ()
-    found = (re.match(r"xcompiler\.(\d{1,4}(?:\.\d{1,4}){1,3})(?: |$)", name) for name in names if isinstance(name, str))
+    names = [name for name in libraries if isinstance(name, str)] if isinstance(libraries, Mapping) else []
+    found = (_COMPILER.match(name) for name in names)
     return min((match[1] for match in found if match), default=None)
