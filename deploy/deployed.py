@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from xmodel.preprocess import Preprocessing
 if TYPE_CHECKING:
     from runtime.engine import Failure, Result
 
+S = TypeVar("S")
 Device = Literal["auto", "card", "emulator"]
 Take = Callable[[int, NDArray[np.float32], float], None]
 Fail = Callable[[int, str], None]
@@ -94,21 +95,40 @@ class Deployed:
     def run(
         self, paths: Sequence[Path], take: Take, fail: Fail, threads: int | None, advance: Callable[[int], None]
     ) -> dict[str, Any]:
-        """Judge every file on the emulator: `take` or `fail` is called for each index, in order, on this thread.
+        """Judge every file: `take` or `fail` is called for each index, in order, on this thread.
 
         Returns how fast it was: crops a second, and where the time went in seconds summed over threads.
+        """
+
+        def load(path: Path) -> NDArray[np.int8]:
+            return to_int8(decode(path, self.spec), self.spec, self.fix_point)
+
+        return self.stream(paths, load, take, fail, threads, advance)
+
+    def stream(
+        self,
+        sources: Iterable[S],
+        load: Callable[[S], NDArray[np.int8]],
+        take: Take,
+        fail: Fail,
+        threads: int | None,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """The same for anything that `load` turns into the network's input, int8 (H, W, 3), on a worker's thread.
+
+        Not more of `sources` is taken at a time than the batches in flight need.
         """
         from runtime.emulator.program import Program
         from runtime.emulator.runner import batch_of, runners
         from runtime.engine import run
 
-        def sink(result: Result[Path]) -> None:
+        def sink(result: Result[S]) -> None:
             logits, score = (result.outputs[op.output.name] for op in (self.roles.mask, self.roles.score))
             p_real = self.roles.p_real(real(score.reshape(1, -1), self.roles.score.output))
             take(result.index, real(logits, self.roles.mask.output), float(p_real[0]))
             advance(1)
 
-        def failed(failure: Failure[Path]) -> None:
+        def failed(failure: Failure[S]) -> None:
             fail(failure.index, failure.reason)
             advance(1)
 
@@ -116,9 +136,7 @@ class Deployed:
         program, batch = Program(self.graph, kernels=self.kernels), batch_of(self.graph)
         pool = runners(program, batch, threads or min(cores, MOST_THREADS))
         try:
-            found = run(
-                paths, lambda path: to_int8(decode(path, self.spec), self.spec, self.fix_point), pool, sink, failed
-            )
+            found = run(sources, load, pool, sink, failed)
         finally:
             for runner in pool:
                 runner.close()
