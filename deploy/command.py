@@ -24,6 +24,7 @@ from deploy.verbs import (
     inspect,
     quantize,
     run,
+    setup,
     summary,
     train,
     xmodel,
@@ -88,6 +89,7 @@ app.command("infer")(infer.infer)
 app.command("compare")(compare.compare)
 app.command("bench")(bench.bench)
 app.command("summary")(summary.summary)
+card.app.command("setup")(setup.setup)
 app.add_typer(card.app, name="card")
 app.add_typer(xmodel.app, name="xmodel")
 

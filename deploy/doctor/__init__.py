@@ -1,0 +1,1 @@
+"""`unmask doctor`: do this machine, its card, the vendor's software and a model fit together?"""
