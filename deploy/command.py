@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -38,7 +39,7 @@ _STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, 
 
 
 class _StoppedError(Exception):
-    """Ctrl-C, on its way past typer, which would end without a word."""
+    """Ctrl-C, on its way past typer, which would end without a word: the verb, and what it says of what is kept."""
 
 
 class _Verbs(TyperGroup):
@@ -46,7 +47,7 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise _StoppedError(str(ctx.invoked_subcommand or "")) from error
+            raise _StoppedError(str(ctx.invoked_subcommand or ""), str(error)) from error
 
 
 app = typer.Typer(
@@ -96,7 +97,19 @@ app.add_typer(xmodel.app, name="xmodel")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line `arguments` (default: this process's) and exit with one of `ExitCode`."""
-    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    if _stuck():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _stuck() -> bool:
+    """Whether a backend holds a thread: the interpreter would wait for it, or fall over it, on its way out."""
+    engine = sys.modules.get("runtime.engine")
+    return engine is not None and bool(engine.left_behind())
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -108,8 +121,9 @@ def _run(arguments: Sequence[str]) -> int:
         say_error(_told(error))
         return int(error.exit_code)
     except (KeyboardInterrupt, _StoppedError) as stop:
-        where = f" during `{stop}`" if str(stop) else ""
-        say_error(f"Interrupted{where}. Finished results are kept; run the same command again to go on.")
+        verb, kept = stop.args if isinstance(stop, _StoppedError) else ("", "")
+        where = f" during `{verb}`" if verb else ""
+        say_error(f"Interrupted{where}. {kept or 'Finished results are kept; run the same command again to go on.'}")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has gone; nothing can be told to it, and Python must not try at exit.

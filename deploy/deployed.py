@@ -28,6 +28,7 @@ Device = Literal["auto", "card", "emulator"]
 Take = Callable[[int, NDArray[np.float32], float], None]
 Fail = Callable[[int, str], None]
 MOST_THREADS = 4  # runners by default: each holds the activations of a whole batch
+MOST_WORKERS = 8  # threads that decode: each passes some hundred crops a second
 
 
 def backend(device: Device) -> str:
@@ -87,23 +88,29 @@ class Deployed:
             "target": self.target,
         }
 
+    def _load(self, path: Path) -> NDArray[np.int8]:
+        return to_int8(decode(path, self.spec), self.spec, self.fix_point)
+
     def picture(self, path: Path) -> NDArray[np.uint8]:
         """The crop as the network sees it, RGB uint8 (H, W, 3)."""
         image = decode(path, self.spec)
         return image[..., ::-1] if self.spec.color_order == "BGR" else image
 
     def run(
-        self, paths: Sequence[Path], take: Take, fail: Fail, threads: int | None, advance: Callable[[int], None]
+        self,
+        paths: Sequence[Path],
+        take: Take,
+        fail: Fail,
+        threads: int | None,
+        advance: Callable[[int], None],
+        draining: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Judge every file: `take` or `fail` is called for each index, in order, on this thread.
 
-        Returns how fast it was: crops a second, and where the time went in seconds summed over threads.
+        Returns how fast it was: crops a second, and where the time went, in milliseconds a crop and in seconds summed
+        over threads. On Ctrl-C `draining` is called, what is in flight is judged, and `KeyboardInterrupt` raised.
         """
-
-        def load(path: Path) -> NDArray[np.int8]:
-            return to_int8(decode(path, self.spec), self.spec, self.fix_point)
-
-        return self.stream(paths, load, take, fail, threads, advance)
+        return self.stream(paths, self._load, take, fail, threads, advance, draining)
 
     def stream(
         self,
@@ -113,6 +120,7 @@ class Deployed:
         fail: Fail,
         threads: int | None,
         advance: Callable[[int], None],
+        draining: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """The same for anything that `load` turns into the network's input, int8 (H, W, 3), on a worker's thread.
 
@@ -120,7 +128,7 @@ class Deployed:
         """
         from runtime.emulator.program import Program
         from runtime.emulator.runner import batch_of, runners
-        from runtime.engine import run
+        from runtime.engine import close, run
 
         def sink(result: Result[S]) -> None:
             logits, score = (result.outputs[op.output.name] for op in (self.roles.mask, self.roles.score))
@@ -133,13 +141,13 @@ class Deployed:
             advance(1)
 
         cores = os.cpu_count() or 1
+        workers = max(2, min(cores, MOST_WORKERS))
         program, batch = Program(self.graph, kernels=self.kernels), batch_of(self.graph)
         pool = runners(program, batch, threads or min(cores, MOST_THREADS))
         try:
-            found = run(sources, load, pool, sink, failed)
+            found = run(sources, load, pool, sink, failed, workers, draining=draining)
         finally:
-            for runner in pool:
-                runner.close()
+            close(pool)
         read = found.items - found.failures
         return {
             "device": "emulator",
@@ -149,8 +157,13 @@ class Deployed:
             "crops": read,
             "seconds": found.seconds,
             "fps": found.fps,
+            "workers": found.workers,
             "bottleneck": found.bottleneck,
+            "threads_to_try": found.threads_to_try(cores),
+            "host_ms": found.host_ms,
             "queue_ms": found.queue_ms,
+            "device_ms": found.device_ms,
+            "sink_ms": found.sink_ms,
             "stages": {
                 "decoding and preparing": found.host_ms * found.items / 1000,
                 "running the network": found.device_ms * read / 1000,

@@ -158,8 +158,15 @@ def _judge(deployed: Deployed, sink: Sink, threads: int | None, out: Output) -> 
     def fail(index: int, reason: str) -> None:
         sink.fail(done + index, reason)
 
-    with out.progress("judging", len(sink.crops), done) as advance:
-        return deployed.run(left, take, fail, threads, advance)
+    def draining() -> None:
+        out.note("Stopping: what is in flight is finished first. Ctrl-C again stops at once.")
+
+    try:
+        with out.progress("judging", len(sink.crops), done) as advance:
+            return deployed.run(left, take, fail, threads, advance, draining)
+    except KeyboardInterrupt as stop:
+        kept = f"{len(sink.predictions)} of {len(sink.crops)} crops are done and kept"
+        raise KeyboardInterrupt(f"{kept}; run the same command again to go on there.") from stop
 
 
 def _write_scores(path: Path, predictions: Sequence[Prediction]) -> None:

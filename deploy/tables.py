@@ -19,6 +19,17 @@ def accuracy_line(score: Mapping[str, Any]) -> str:
     )
 
 
+def bottleneck_line(speed: Mapping[str, Any]) -> str:
+    """Where the time of a run went, and how many threads to try; `speed` as `Deployed.run` gives it."""
+    what = {"host": "decoding", "device": "running the network", "sink": "writing results"}[speed["bottleneck"]]
+    advice = "" if speed["threads_to_try"] == speed["threads"] else f"; try --threads {speed['threads_to_try']}"
+    return (
+        f"It waited for {what} most: decoding {speed['host_ms']:.1f} ms a crop on each of {speed['workers']} threads, "
+        f"queue {speed['queue_ms']:.1f}, network {speed['device_ms']:.1f} on each of {speed['threads']}, "
+        f"writing {speed['sink_ms']:.1f}{advice}"
+    )
+
+
 def scores(forms: Mapping[str, Mapping[str, Any]]) -> Table:
     """Accuracy, AUC, F1 and mask scores, one column a form; a form has `accuracy` and `masks`, either None."""
     table = Table("", *forms)

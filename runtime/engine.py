@@ -1,7 +1,8 @@
 """The streaming engine: sources -> decode workers -> batches in order -> one thread a runner -> an ordered sink.
 
 Everything between the stages is bounded, so memory does not grow with the number of sources. Batches are made of
-consecutive sources, so they are the same whatever the number of threads.
+consecutive sources, so they are the same whatever the number of threads. A signal ends a run in order: nothing new is
+taken, what is in flight is finished and delivered. A device that does not answer ends it too, and hangs nothing.
 """
 
 from __future__ import annotations
@@ -9,210 +10,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 import numpy as np
 
+from runtime.interrupt import requested
+from runtime.line import Failure, Job, Line, Loaded, Result, names
 from runtime.runner import Runner
+from runtime.statistics import Statistics
 from xmodel.errors import UnavailableError, UnmaskError, UsageError
 from xmodel.graph import Array, Tensor, numpy_dtype
 
+__all__ = ["DEVICE_LIMIT", "Failure", "Result", "Statistics", "close", "left_behind", "run"]
+
 S = TypeVar("S")
 IN_FLIGHT = 2  # jobs a runner has at a time: the next one is there when one is done
+DEVICE_LIMIT = (
+    30.0  # seconds for a job of a card, which takes milliseconds; VART's own limit is 10 s (XLNX_DPU_TIMEOUT)
+)
+GRACE = 2.0  # seconds that threads get to end; what is stuck in a backend is left behind
+THREADS = "unmask-"  # how the names of the engine's threads begin
 
 
-@dataclass(frozen=True, slots=True)
-class Result(Generic[S]):
-    """What the network made of source number `index`: one array a tensor, without the batch axis."""
-
-    index: int
-    source: S
-    outputs: Mapping[str, Array]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure(Generic[S]):
-    """Source number `index` could not be loaded, and why."""
-
-    index: int
-    source: S
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Where the time went. Milliseconds are means an item: loading on one worker, waiting for a place in a job, the
-    backend's share of a job, and the sink."""
-
-    items: int
-    failures: int
-    jobs: int
-    seconds: float
-    threads: int
-    workers: int
-    host_ms: float
-    queue_ms: float
-    device_ms: float
-    sink_ms: float
-
-    @property
-    def fps(self) -> float:
-        """Items that came through, a second."""
-        return (self.items - self.failures) / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def bottleneck(self) -> str:
-        """ "host", "device" or "sink": the stage whose threads were busy for the largest part of the run."""
-        busy = {
-            "host": self.host_ms / self.workers,
-            "device": self.device_ms / self.threads,
-            "sink": self.sink_ms,
-        }
-        return max(busy, key=lambda name: busy[name])
-
-
-@dataclass(slots=True)
-class _Loaded(Generic[S]):
-    index: int
-    source: S
-    array: Array | None
-    reason: str
-    since: float
-
-
-@dataclass(slots=True)
-class _Job(Generic[S]):
-    number: int
-    items: list[_Loaded[S]]
-    outputs: dict[str, Array]
-    start: float
-
-
-class _Line(Generic[S]):
-    """The state that the threads share, under one condition variable."""
-
-    def __init__(self, sources: Iterable[S], window: int) -> None:
-        self.changed = threading.Condition()
-        self.sources: Iterator[S] = iter(sources)
-        self.taking = threading.Lock()  # one worker at a time asks the iterator, which may be slow
-        self.free = window
-        self.taken = 0
-        self.exhausted = False
-        self.loaded: dict[int, _Loaded[S]] = {}
-        self.next_in_batch = 0
-        self.done: dict[int, Result[S] | Failure[S]] = {}
-        self.delivered = 0
-        self.error: BaseException | None = None
-        self.stopped = False
-        self.host = self.queue = self.device = 0.0
-        self.jobs = 0
-
-    def stop(self, error: BaseException | None = None) -> None:
-        """End all threads; the first error is kept."""
-        with self.changed:
-            self.error = self.error or error
-            self.stopped = True
-            self.changed.notify_all()
-
-    def take(self) -> tuple[int, S] | None:
-        """The next source once there is room for it, None at the end."""
-        with self.taking:
-            with self.changed:
-                self.changed.wait_for(lambda: self.free > 0 or self.stopped or self.exhausted)
-                if self.stopped or self.exhausted:
-                    return None
-                self.free -= 1
-            try:
-                source = next(self.sources)
-            except StopIteration:
-                with self.changed:
-                    self.exhausted = True
-                    self.changed.notify_all()
-                return None
-            with self.changed:
-                self.taken += 1
-                return self.taken - 1, source
-
-    def put(self, item: _Loaded[S], seconds: float) -> None:
-        """A worker is done with an item."""
-        with self.changed:
-            self.loaded[item.index] = item
-            self.host += seconds
-            self.changed.notify_all()
-
-    def batch(self, size: int, block: bool) -> list[_Loaded[S]] | None:
-        """The next `size` consecutive readable items, fewer at the end, [] after it; None to come back later.
-
-        Unreadable ones go to the sink. A batch is also cut short when there is no room to load more, which happens
-        among many unreadable sources. None is only returned unless `block`.
-        """
-        with self.changed:
-            while not self.stopped:
-                good, end = self._ready(size)
-                finished = self.exhausted and end == self.taken
-                stuck = end == self.taken and self.free == 0 and self.next_in_batch == self.delivered
-                if len(good) == size or finished or stuck:
-                    self._pass(end)
-                    if good or finished:
-                        return good
-                if not block:
-                    return None
-                self.changed.wait()
-            return []
-
-    def _pass(self, end: int) -> None:
-        for index in range(self.next_in_batch, end):
-            item = self.loaded.pop(index)
-            if item.array is None:
-                self.done[index] = Failure(index, item.source, item.reason)
-        self.next_in_batch = end
-        self.changed.notify_all()
-
-    def _ready(self, size: int) -> tuple[list[_Loaded[S]], int]:
-        good: list[_Loaded[S]] = []
-        index = self.next_in_batch
-        while index in self.loaded and len(good) < size:
-            item = self.loaded[index]
-            if item.array is not None:
-                good.append(item)
-            index += 1
-        return good, index
-
-    def finish(self, job: _Job[S], since: float) -> None:
-        """A job's results; `since` is when the backend could begin it."""
-        now = time.perf_counter()
-        with self.changed:
-            self.device += now - max(job.start, since)
-            self.queue += sum(job.start - item.since for item in job.items)
-            self.jobs += 1
-            for row, item in enumerate(job.items):
-                outputs = {name: array[row] for name, array in job.outputs.items()}
-                self.done[item.index] = Result(item.index, item.source, outputs)
-            self.changed.notify_all()
-
-    def deliveries(self) -> Iterator[Result[S] | Failure[S]]:
-        """Everything in source order; then raises what stopped the run. Each delivery makes room for one more."""
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.delivered in self.done or self.stopped or self._all_delivered())
-                if self.delivered not in self.done:
-                    if self.error is not None:
-                        raise self.error
-                    return
-                delivery = self.done.pop(self.delivered)
-            yield delivery
-            with self.changed:
-                self.delivered += 1
-                self.free += 1
-                self.changed.notify_all()
-
-    def _all_delivered(self) -> bool:
-        return self.exhausted and self.delivered == self.taken
-
-
-def _work(line: _Line[S], load: Callable[[S], Array], tensor: Tensor) -> None:
+def _work(line: Line[S], load: Callable[[S], Array], tensor: Tensor) -> None:
     """A decode worker; `tensor` is what the arrays must fit."""
     shape, dtype = tensor.shape[1:], numpy_dtype(tensor.data_type)
     try:
@@ -230,17 +52,17 @@ def _work(line: _Line[S], load: Callable[[S], Array], tensor: Tensor) -> None:
             except Exception as error:  # one bad source never stops the others
                 reason = str(error) or type(error).__name__
             now = time.perf_counter()
-            line.put(_Loaded(index, source, array, reason, now), now - start)
+            line.put(Loaded(index, source, array, reason, now), now - start)
     except BaseException as error:
         line.stop(error)
 
 
-def _drive(line: _Line[S], runner: Runner) -> None:
+def _drive(line: Line[S], runner: Runner) -> None:
     """A runner's thread: keep jobs in flight, hand their results on."""
-    flying: deque[_Job[S]] = deque()
+    flying: deque[Job[S]] = deque()
     buffers = [_buffer(runner) for _ in range(IN_FLIGHT)]
     idle_since = 0.0
-    last: list[_Loaded[S]] = []
+    last: list[Loaded[S]] = []
     try:
         ended = False
         while not line.stopped and not (ended and not flying):
@@ -248,28 +70,30 @@ def _drive(line: _Line[S], runner: Runner) -> None:
             if items:
                 buffer = buffers.pop()
                 last = items
-                flying.append(_start(runner, buffer, items))
+                with line.watched(runner, [*flying, Job(-1, items, {}, 0.0)]):
+                    job = _start(runner, buffer, items)
+                flying.append(job)
                 buffers.insert(0, buffer)
             elif items is not None:
                 ended = True
             elif flying:
+                last = flying[0].items
+                with line.watched(runner, flying):
+                    runner.wait(flying[0].number)
                 job = flying.popleft()
-                last = job.items
-                runner.wait(job.number)
                 line.finish(job, idle_since)
                 idle_since = time.perf_counter()
     except UnmaskError as error:
         line.stop(error)
     except BaseException as error:
-        names = f"{last[0].source} to {last[-1].source}" if last else "the first job"
-        line.stop(_runner_failed(error, names))
+        line.stop(_runner_failed(error, names(last) if last else "the first job"))
 
 
-def _runner_failed(error: BaseException, names: str) -> BaseException:
+def _runner_failed(error: BaseException, where: str) -> BaseException:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return error
     failure = UnavailableError(
-        f"The device failed on {names}: {str(error) or type(error).__name__}.",
+        f"The device failed on {where}: {str(error) or type(error).__name__}.",
         hint="Results before it were kept; run again, or use --device emulator.",
     )
     failure.__cause__ = error
@@ -281,7 +105,7 @@ def _buffer(runner: Runner) -> Array:
     return np.zeros((runner.batch, *tensor.shape[1:]), numpy_dtype(tensor.data_type))
 
 
-def _start(runner: Runner, buffer: Array, items: Sequence[_Loaded[S]]) -> _Job[S]:
+def _start(runner: Runner, buffer: Array, items: Sequence[Loaded[S]]) -> Job[S]:
     for row, item in enumerate(items):
         buffer[row] = item.array
         item.array = None
@@ -289,7 +113,7 @@ def _start(runner: Runner, buffer: Array, items: Sequence[_Loaded[S]]) -> _Job[S
     outputs = {t.name: np.zeros((count, *t.shape[1:]), numpy_dtype(t.data_type)) for t in runner.outputs}
     start = time.perf_counter()
     number = runner.execute_async({runner.inputs[0].name: buffer[:count]}, outputs)
-    return _Job(number, list(items), outputs, start)
+    return Job(number, list(items), outputs, start)
 
 
 def run(
@@ -299,45 +123,85 @@ def run(
     sink: Callable[[Result[S]], None],
     failed: Callable[[Failure[S]], None],
     workers: int = 2,
+    limit: float | None = None,
+    draining: Callable[[], None] = lambda: None,
 ) -> Statistics:
     """Stream `sources` through `load` and the runners; call `sink` and `failed` in source order, on this thread.
 
     `load` makes one source's input array (the runner's only input, without the batch axis) and runs on `workers`
     threads; what it raises is that source's failure. An error of a runner, a sink or the iteration over `sources`
-    ends the run and is raised here, as is Ctrl-C, after every thread has ended; what was delivered before stays
-    delivered. The runners stay open.
+    ends the run and is raised here; what was delivered before stays delivered. A runner that takes more than `limit`
+    seconds (None: no limit) to accept a job or to answer one raises `UnavailableError`, which names what is in flight.
+
+    On SIGINT or SIGTERM nothing new is taken, `draining` is called, what is in flight is delivered, and then
+    `KeyboardInterrupt` is raised; a second signal raises it at once. The runners stay open: see `close`. Every thread
+    has ended then, but for those that are stuck in a backend or in `sources` for longer than `GRACE` seconds; they
+    are daemons.
     """
     if not runners or workers < 1:
         raise UsageError(f"The engine needs a runner and a worker; it got {len(runners)} and {workers}.")
     if len(runners[0].inputs) != 1:
         raise UsageError(f"The engine feeds networks with one input; this one has {len(runners[0].inputs)}.")
     window = sum((IN_FLIGHT + 1) * runner.batch for runner in runners) + 2 * workers
-    line: _Line[S] = _Line(sources, window)
-    threads = [
-        threading.Thread(target=_work, args=(line, load, runners[0].inputs[0]), name="decode", daemon=True)
-        for _ in range(workers)
-    ]
-    threads += [threading.Thread(target=_drive, args=(line, runner), name="runner", daemon=True) for runner in runners]
+    line: Line[S] = Line(sources, window, limit)
+    threads = [_thread("decode", _work, line, load, runners[0].inputs[0]) for _ in range(workers)]
+    threads += [_thread("runner", _drive, line, runner) for runner in runners]
     start, in_sink, items, failures = time.perf_counter(), 0.0, 0, 0
-    try:
-        for thread in threads:
-            thread.start()
-        for delivery in line.deliveries():
-            before = time.perf_counter()
-            items += 1
-            if isinstance(delivery, Result):
-                sink(delivery)
-            else:
-                failures += 1
-                failed(delivery)
-            in_sink += time.perf_counter() - before
-    finally:
-        line.stop()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+    with requested(line.drain):
+        try:
+            for thread in threads:
+                thread.start()
+            for delivery in line.deliveries(draining):
+                before = time.perf_counter()
+                items += 1
+                if isinstance(delivery, Result):
+                    sink(delivery)
+                else:
+                    failures += 1
+                    failed(delivery)
+                in_sink += time.perf_counter() - before
+        finally:
+            line.stop()
+            _join(threads)
+    if line.draining:
+        raise KeyboardInterrupt
     each, through = 1000 / max(1, items), 1000 / max(1, items - failures)
     return Statistics(
         items, failures, line.jobs, time.perf_counter() - start, len(runners), workers,
         line.host * each, line.queue * through, line.device * through, in_sink * each,
     )  # fmt: skip
+
+
+def close(runners: Iterable[Runner]) -> None:
+    """Close all of them at once; one that takes longer than `GRACE` seconds is left to a daemon thread.
+
+    What `close` of a runner raises is dropped: the results are there already.
+    """
+    threads = [_thread("close", _close, runner) for runner in runners]
+    for thread in threads:
+        thread.start()
+    _join(threads)
+
+
+def _close(runner: Runner) -> None:
+    with suppress(Exception):
+        runner.close()
+
+
+def left_behind() -> list[str]:
+    """Names of the engine's threads that still run: after `run` and `close`, those that a backend holds.
+
+    The interpreter cannot end in order while a thread is inside native code; `os._exit` can end the process.
+    """
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+
+
+def _thread(name: str, target: Callable[..., None], *arguments: object) -> threading.Thread:
+    return threading.Thread(target=target, args=arguments, name=THREADS + name, daemon=True)
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    deadline = time.perf_counter() + GRACE
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(max(0.0, deadline - time.perf_counter()))

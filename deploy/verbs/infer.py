@@ -53,6 +53,8 @@ def infer(
     ]
     if report["accuracy"]:
         lines.append(tables.accuracy_line(report["accuracy"]))
+    if ran and speed["crops"]:
+        lines.append(tables.bottleneck_line(speed))
     scored = [tables.scores({"deployed": report})] if report["accuracy"] or report["masks"] else []
     output.result(report, "\n".join(lines), *scored, f"Report: {out / 'report.html'}")
     demand(report, labels, output)

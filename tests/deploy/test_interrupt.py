@@ -23,7 +23,9 @@ command.main()
 """
 
 
-def test_infer_stops_at_once_and_keeps_the_masks_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_infer_finishes_what_is_in_flight_and_keeps_the_masks_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     register(monkeypatch)
     crops, out = tmp_path / "crops", tmp_path / "out"
     make_crops(crops, 400)
@@ -41,8 +43,9 @@ def test_infer_stops_at_once_and_keeps_the_masks_it_has(monkeypatch: pytest.Monk
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130, told
-    assert "Interrupted during `infer`" in told and "Traceback" not in told
+    assert "Stopping: what is in flight is finished first." in told and "Traceback" not in told
     left = {name for name in files(out) if not name.startswith(".journal/")}
     assert left and len(left) < 400 and all(name.startswith("masks/v") and name.endswith(".png") for name in left)
     entries = (out / ".journal" / "entries").read_text().splitlines()
     assert len(entries) == len(left), "each mask has its line in the journal"
+    assert f"Interrupted during `infer`. {len(left)} of 400 crops are done and kept; run the same command" in told

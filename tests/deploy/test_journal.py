@@ -21,7 +21,7 @@ import pytest
 from deploy import command, pictures
 from deploy.journal import FOLDER, Entry, Journal, checksum, held, logits_crc
 from deploy.predictions import Prediction
-from tests.deploy.pictures import make_crops
+from tests.deploy.pictures import make_crops, make_labels
 from tests.deploy.tiny import NETWORK, data, exit_code, files, register
 from xmodel import artifact
 from xmodel.errors import UsageError
@@ -103,6 +103,45 @@ def test_a_stopped_run_goes_on_and_repeats_nothing(
     told = capsys.readouterr().err
     assert ("Going on where an interrupted run was" in told) == (at > 1)
     assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_drained_run_goes_on(
+    model: Path, tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_crops(tmp_path / "crops", 70)
+    make_labels(tmp_path / "metadata.json", {"v1": "REAL", "v2": "FAKE"})
+    assert exit_code(*job(model, tmp_path, "whole", "-q")) == 0
+    real = pictures.png
+    drawn = [0]
+
+    def png(mask: Any) -> bytes:
+        drawn[0] += 1
+        if drawn[0] == 5:
+            signal.raise_signal(number)
+        return real(mask)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "png", png)
+        capsys.readouterr()
+        assert exit_code(*job(model, tmp_path, "out", "--threads", 2)) == 130
+    told = capsys.readouterr().err
+    kept = len((tmp_path / "out" / FOLDER / "entries").read_bytes().splitlines())
+    assert drawn[0] == kept and 5 <= kept < 70, "what was in flight, no more"
+    assert told.index("Stopping: what is in flight") < told.index(f"Interrupted during `infer`. {kept} of 70 crops")
+    assert exit_code(*job(model, tmp_path, "out", "-q")) == 0
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+def test_files_are_the_same_for_any_number_of_threads(model: Path, tmp_path: Path) -> None:
+    broken_crops(tmp_path)
+    outs = [f"threads{threads}" for threads in (1, 2, 5, 12)]
+    for out in outs:
+        assert exit_code(*job(model, tmp_path, out, "--threads", out.removeprefix("threads"), "-q")) == 1
+    found = [results(tmp_path / out) for out in outs]
+    for result in found:
+        del result["run.json"]["arguments"]["threads"]
+    assert all(result == found[0] for result in found)
 
 
 def test_stopped_while_the_report_is_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,12 @@ def _infer_page(**changes: Any) -> str:
             "device": "emulator",
             "kernels": EVIL,
             "bottleneck": "host",
+            "workers": 2,
+            "threads_to_try": 3,
+            "host_ms": 1.5,
+            "queue_ms": 2.5,
+            "device_ms": 3.5,
+            "sink_ms": 4.5,
         },
         "unreadable": [{"file": EVIL, "reason": EVIL}],
         "missing_labels": [EVIL],
@@ -61,6 +67,12 @@ def test_the_page_loads_nothing() -> None:
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "<link" not in page and "@import" not in page and "url(" not in page
+
+
+def test_the_page_separates_host_queue_and_device() -> None:
+    page = _infer_page()
+    assert "1.50 ms a crop" in page and "2.50 ms a crop" in page and "3.50 ms a crop" in page
+    assert "try <code>--threads 3</code>" in page and "<b>decoding and preparing</b>" in page
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import random
+import signal
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from itertools import count
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from runtime.engine import Failure, Result, Statistics, run
+from runtime import engine
+from runtime.engine import Failure, Result, Statistics, close, left_behind, run
 from runtime.null import NullRunner
 from xmodel.errors import ArtifactError, UnavailableError, UsageError
 from xmodel.graph import Array, Tensor
@@ -124,17 +130,13 @@ def test_unexpected_exceptions_of_a_source_are_its_failure() -> None:
     assert seen[1] == Failure(1, 1, "ZeroDivisionError")
 
 
-def live_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name in ("decode", "runner")]
-
-
 def test_a_failing_runner_stops_the_run_with_its_cause_and_keeps_what_was_done() -> None:
     seen: list[Result[int]] = []
     with pytest.raises(UnavailableError, match=r"failed on 16 to 23: compute unit timeout") as caught:
         run(range(1000), load, [Doubler(fail_at=2)], seen.append, lambda f: None)
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert [r.index for r in seen] == list(range(16))
-    assert live_threads() == []
+    assert left_behind() == []
 
 
 def test_an_error_of_the_sink_stops_the_run() -> None:
@@ -144,7 +146,7 @@ def test_an_error_of_the_sink_stops_the_run() -> None:
 
     with pytest.raises(OSError, match="disk full"):
         run(range(1000), load, [Doubler(), Doubler()], sink, lambda f: None)
-    assert live_threads() == []
+    assert left_behind() == []
 
 
 def test_an_error_of_the_sources_stops_the_run() -> None:
@@ -154,7 +156,7 @@ def test_an_error_of_the_sources_stops_the_run() -> None:
 
     with pytest.raises(ValueError, match="no more video"):
         run(sources(), load, [Doubler()], lambda r: None, lambda f: None)
-    assert live_threads() == []
+    assert left_behind() == []
 
 
 def test_interrupt_ends_every_thread_and_keeps_what_was_delivered() -> None:
@@ -167,7 +169,7 @@ def test_interrupt_ends_every_thread_and_keeps_what_was_delivered() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(count(), load, [Doubler(0.001), Doubler(0.001)], sink, lambda f: None, workers=4)
-    assert kept == list(range(21)) and live_threads() == []
+    assert kept == list(range(21)) and left_behind() == []
 
 
 def test_endless_sources_are_taken_only_as_far_as_the_sink_keeps_up() -> None:
@@ -186,6 +188,191 @@ def test_endless_sources_are_taken_only_as_far_as_the_sink_keeps_up() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(sources(), load, [Doubler()], sink, lambda f: None, workers=2)
+
+
+class Mute(Doubler):
+    """A device that hangs: `wait` of job number `hangs_at` returns when the test lets it."""
+
+    def __init__(self, hangs_at: int, free: threading.Event) -> None:
+        super().__init__()
+        self.hangs_at, self.free = hangs_at, free
+
+    def wait(self, job: int) -> None:
+        if job == self.hangs_at:
+            self.free.wait(60)
+        super().wait(job)
+
+    def close(self) -> None:
+        self.free.wait(60)
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Set at the end, so that no thread of a test outlives it."""
+    monkeypatch.setattr(engine, "GRACE", 0.05)
+    event = threading.Event()
+    yield event
+    event.set()
+    while left_behind():
+        time.sleep(0.001)
+
+
+def test_a_device_that_never_answers_stops_the_run_and_hangs_nothing(free: threading.Event) -> None:
+    seen: list[Result[int]] = []
+    runner = Mute(2, free)
+    with pytest.raises(UnavailableError, match=r"did not answer within 0.2 s on 16 to 23(; also|\.)"):
+        run(range(1000), load, [runner], seen.append, lambda f: None, limit=0.2)
+    assert [r.index for r in seen] == list(range(16))
+    close([runner])
+    assert left_behind() == ["unmask-runner", "unmask-close"]
+
+
+def test_a_device_that_does_not_take_a_job_is_told_too(free: threading.Event) -> None:
+    class Full(Doubler):
+        def execute_async(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> int:
+            free.wait(60)
+            return super().execute_async(inputs, outputs)
+
+    with pytest.raises(UnavailableError, match=r"did not answer within 0.1 s on 0 to 7\."):
+        run(range(100), load, [Full()], lambda r: None, lambda f: None, limit=0.1)
+
+
+def test_a_slow_device_within_its_limit_is_left_in_peace() -> None:
+    seen: list[Result[int]] = []
+    run(range(40), load, [Doubler(0.02), Doubler()], seen.append, lambda f: None, limit=30)
+    assert len(seen) == 40 and left_behind() == []
+
+
+def test_close_drops_what_a_runner_raises() -> None:
+    class Broken(Doubler):
+        def close(self) -> None:
+            raise OSError("device gone")
+
+    close([Broken(), Doubler()])
+    assert left_behind() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_what_is_in_flight(number: signal.Signals) -> None:
+    kept: list[int] = []
+    told: list[int] = []
+    runners = [Doubler(0.002), Doubler(0.001)]
+
+    def sink(result: Result[int]) -> None:
+        kept.append(result.index)
+        if result.index == 20:
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        run(count(), load, runners, sink, lambda f: None, workers=4, draining=lambda: told.append(len(kept)))
+    assert told == [21] and signal.getsignal(number) == before and left_behind() == []
+    assert kept == list(range(sum(size for r in runners for size in r.sizes))), "all that was started, no more"
+    assert 24 <= len(kept) <= 21 + 3 * 16 + 8
+
+
+def test_a_second_signal_stops_at_once(free: threading.Event) -> None:
+    runner = Mute(1, free)
+
+    def again() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    def sink(result: Result[int]) -> None:
+        if result.index == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(count(), load, [runner], sink, lambda f: None, draining=again)
+    assert left_behind() == ["unmask-runner"]
+
+
+def test_signals_are_left_alone_outside_of_the_main_thread_and_where_a_program_handles_them() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append(1))
+    try:
+        thread = threading.Thread(target=collect, args=([1, 2], [Doubler()]))
+        thread.start()
+        thread.join()
+        run(range(9), load, [Doubler()], lambda r: signal.raise_signal(signal.SIGTERM), lambda f: None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [1] * 9
+
+
+class Late(Doubler):
+    """Jobs take random times and may be asked for by their numbers only once."""
+
+    def __init__(self, seed: int, batch: int) -> None:
+        super().__init__()
+        self.batch, self.draw = batch, random.Random(seed)
+
+    def wait(self, job: int) -> None:
+        self.delay = self.draw.choice((0.0, 0.0, 0.0005))
+        super().wait(job)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    sources=st.lists(st.integers(-3, 99), max_size=90),
+    threads=st.sampled_from((1, 2, 5, 12)),
+    workers=st.sampled_from((1, 2, 5, 12)),
+    batch=st.sampled_from((1, 3, 4, 6, 8)),
+    seed=st.integers(0, 9),
+)
+def test_nothing_is_lost_repeated_or_out_of_order(
+    sources: list[int], threads: int, workers: int, batch: int, seed: int
+) -> None:
+    draw = random.Random(seed)
+    delays = [draw.choice((0.0, 0.0, 0.0, 0.0003)) for _ in sources]
+
+    def late(item: tuple[int, int]) -> Array:
+        time.sleep(delays[item[0]])
+        return load(item[1])
+
+    seen: list[Result[tuple[int, int]] | Failure[tuple[int, int]]] = []
+    runners = [Late(seed + n, batch) for n in range(threads)]
+    found = run(enumerate(sources), late, runners, seen.append, seen.append, workers)
+    assert [r.source for r in seen] == list(enumerate(sources))
+    assert all(isinstance(r, Result) == (r.source[1] >= 0) for r in seen)
+    assert all(r.outputs["y"].tolist() == [r.source[1]] * 3 for r in seen if isinstance(r, Result))
+    assert (found.items, found.failures) == (len(sources), sum(s < 0 for s in sources))
+    assert sum(size for r in runners for size in r.sizes) == found.items - found.failures
+    assert all(not r.jobs for r in runners)
+
+
+def test_memory_does_not_grow_with_the_number_of_sources() -> None:
+    """`python -m benchmarks.host --crops 100000` does the same with ten times as many."""
+    levels: list[int] = []
+
+    def sink(result: Result[int]) -> None:
+        if result.index % 1000 == 999:
+            levels.append(tracemalloc.get_traced_memory()[0])
+
+    image = np.zeros((2, 2, 3), np.int8)
+    tracemalloc.start()
+    try:
+        runners = [NullRunner((INPUT,), (OUTPUT,)) for _ in range(2)]
+        run(iter(range(10_000)), lambda _: image.copy(), runners, sink, lambda f: None)
+    finally:
+        tracemalloc.stop()
+    assert len(levels) == 10
+    assert max(levels[2:]) - levels[1] < 40_000, "a small object kept an item would take ten times that"
+
+
+def statistics(host: float, device: float, sink: float, threads: int = 1, workers: int = 2) -> Statistics:
+    return Statistics(8, 0, 1, 1.0, threads, workers, host, 0.0, device, sink)
+
+
+def test_threads_to_try_are_as_many_as_keep_up_with_the_host() -> None:
+    assert statistics(host=2.0, device=25.0, sink=0.5).threads_to_try(64) == 25  # an item a millisecond
+    assert statistics(host=2.0, device=25.0, sink=5.0).threads_to_try(64) == 5  # the sink is slower than that
+    assert statistics(host=2.0, device=25.0, sink=0.5).threads_to_try(2) == 2  # the emulator's cores
+    assert statistics(host=9.0, device=0.1, sink=0.1, threads=4).threads_to_try(64) == 1
+    assert statistics(host=0.0, device=5.0, sink=0.0).threads_to_try(64) == 64
+    assert statistics(host=1.0, device=0.0, sink=1.0, threads=3).threads_to_try(64) == 3
+    assert statistics(host=8.0, device=3.0, sink=1.0).bottleneck == "host"
+    assert statistics(host=8.0, device=6.0, sink=5.0).bottleneck == "device"
+    assert statistics(host=8.0, device=6.0, sink=7.0).bottleneck == "sink"
 
 
 def test_statistics_name_the_bottleneck() -> None:
