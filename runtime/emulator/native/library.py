@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.emulator.native import build
+from runtime.emulator.native import build, tiles
 from runtime.emulator.spec import Activation, Convolution, Pool
 from xmodel.errors import UnavailableError, UsageError
 from xmodel.graph import Array
 
-ABI = 1  # of src/api.cpp
+ABI = 2  # of src/api.cpp
 SMALLEST_SHIFT, LARGEST_SHIFT = -30, 1000
 
 
@@ -46,7 +46,7 @@ def _structure(name: str, fields: str) -> type[ctypes.Structure]:
 _CONVOLUTION = _structure(
     "UnmaskConvolution",
     "height width channels made out_height out_width kernel_height kernel_width stride_height stride_width "
-    "dilation_height dilation_width left top depthwise transposed shift low high leaky isa",
+    "dilation_height dilation_width left top depthwise transposed shift low high leaky tile isa",
 )
 _POOL = _structure(
     "UnmaskPool",
@@ -104,6 +104,7 @@ class Library:
         self._c.unmask_convolution_new.restype = pointer
         self._c.unmask_convolution_delete.argtypes = [pointer]
         self._c.unmask_convolution_delete.restype = None
+        self._c.unmask_convolution_parts.argtypes = [pointer]
         self._c.unmask_convolution_run.argtypes = [pointer, pointer, integer, pointer]
         self._c.unmask_pool.argtypes = [pointer, pointer, integer, pointer]
         self._c.unmask_add.argtypes = [integer, pointer, pointer, integer, integer, integer, long, pointer, integer]
@@ -120,10 +121,17 @@ class Library:
 
     def convolution(
         self, spec: Convolution, height: int, width: int, weights: Array, half_steps: Array, negative: Array,
-        table: Array | None,
+        table: Array | None, tile: int | None = None,
     ) -> PackedConvolution | None:  # fmt: skip
-        """Weights packed for this CPU; None when 32-bit sums could overflow. See `PackedConvolution`."""
-        return PackedConvolution.make(self._c, int(self.isa), spec, height, width, weights, half_steps, negative, table)
+        """Weights packed for this CPU; None when 32-bit sums could overflow. See `PackedConvolution`.
+
+        `tile` is the side of Winograd's tiles, 2 or 4, or 0 without; what suits the shape when it is not given.
+        """
+        if tile is None:  # CPUs with VNNI multiply bytes faster than this saves multiplications
+            tile = tiles.suited(spec, weights.shape[3], len(weights)) if self.isa is Isa.AVX2 else 0
+        return PackedConvolution.make(
+            self._c, int(self.isa), spec, height, width, weights, half_steps, negative, table, tile
+        )
 
     def pool(self, spec: Pool, x: Array) -> Array:
         """pool-fix of NHWC int8."""
@@ -163,14 +171,18 @@ class Library:
 class PackedConvolution:
     """A convolution whose weights the library holds; call it with NHWC int8 of the size that it was made for."""
 
-    def __init__(self, library: ctypes.CDLL, handle: int, spec: Convolution, shape: tuple[int, int, int], made: int):
+    def __init__(
+        self, library: ctypes.CDLL, handle: int, spec: Convolution, shape: tuple[int, int, int], made: int, tile: int
+    ) -> None:
         self._c, self._handle, self._spec, self._shape, self._made = library, handle, spec, shape, made
         weakref.finalize(self, library.unmask_convolution_delete, handle)
+        self.tile = tile
+        self.parts: int = library.unmask_convolution_parts(handle)
 
     @classmethod
     def make(
         cls, library: ctypes.CDLL, isa: int, spec: Convolution, height: int, width: int, weights: Array,
-        half_steps: Array, negative: Array, table: Array | None,
+        half_steps: Array, negative: Array, table: Array | None, tile: int,
     ) -> PackedConvolution | None:  # fmt: skip
         """`weights` are OHWI, `half_steps` int64 halves of a step of the sum, `negative` the channels that can be."""
         (kw, kh), (sw, sh), (dw, dh) = spec.window.kernel, spec.window.stride, spec.window.dilation
@@ -180,7 +192,7 @@ class PackedConvolution:
         numbers = _CONVOLUTION(
             height, width, channels, made, *spec.out, kh, kw, sh, sw, dh, dw, left, top, spec.depthwise,
             spec.transposed, max(SMALLEST_SHIFT, min(LARGEST_SHIFT, spec.shift_cut + 1)), low, high,
-            spec.activation.name == "LEAKYRELU", isa,
+            spec.activation.name == "LEAKYRELU", tile, isa,
         )  # fmt: skip
         held = (
             np.ascontiguousarray(weights, np.int8),
@@ -189,7 +201,7 @@ class PackedConvolution:
             None if table is None else np.ascontiguousarray(table, np.int8),
         )
         handle = library.unmask_convolution_new(ctypes.byref(numbers), *(_pointer(array) for array in held))
-        return None if handle is None else cls(library, handle, spec, (height, width, channels), made)
+        return None if handle is None else cls(library, handle, spec, (height, width, channels), made, tile)
 
     def __call__(self, x: Array, *_: Array) -> Array:
         """[N, out_h, out_w, made] int8."""

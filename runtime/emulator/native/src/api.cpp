@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr int ABI = 1;  // library.py names the same number
+constexpr int ABI = 2;  // library.py names the same number
 constexpr int DONE = 0, NO_MEMORY = 1;
 
 }  // namespace
@@ -32,6 +32,8 @@ UNMASK_EXPORT unmask::Convolution* unmask_convolution_new(const UnmaskConvolutio
 }
 
 UNMASK_EXPORT void unmask_convolution_delete(unmask::Convolution* convolution) { delete convolution; }
+
+UNMASK_EXPORT int unmask_convolution_parts(const unmask::Convolution* convolution) { return convolution->parts(); }
 
 UNMASK_EXPORT int unmask_convolution_run(const unmask::Convolution* convolution, const int8_t* x, int images,
                                          int8_t* y) {

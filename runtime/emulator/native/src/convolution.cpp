@@ -127,7 +127,12 @@ Convolution::Convolution(const UnmaskConvolution& spec, const int8_t* weights, c
   grid_height_ = ceil_div(spec.out_height, stride_out_y_);
   grid_width_ = ceil_div(spec.out_width, stride_out_x_);
 
-  choose_wide(phases.front().taps);
+  if (spec.tile != 0) {
+    winograd_ = std::make_unique<Winograd>(spec, weights, negative);
+    std::fill(negative_.begin(), negative_.end(), uint8_t{0});  // its kernels take signed bytes
+  } else {
+    choose_wide(phases.front().taps);
+  }
   offset_ = std::any_of(negative_.begin(), negative_.end(), [](uint8_t n) { return n != 0; });
   const bool inside = low_y_ >= 0 && low_x_ >= 0 && (grid_height_ - 1) * stride_in_y_ + high_y_ < spec.height &&
                       (grid_width_ - 1) * stride_in_x_ + high_x_ < spec.width;
@@ -221,7 +226,7 @@ void Convolution::add_part(int phase_y, int phase_x, const std::vector<Tap>& tap
                          (epilogue_.doubling ? 256 : 128) * taken_off;
     part.bias[static_cast<size_t>(made)] = static_cast<int32_t>(static_cast<uint32_t>(bias + half));
   }
-  for (int block = 0; block < blocks; ++block) {
+  for (int block = 0; block < blocks && winograd_ == nullptr; ++block) {
     part.blocks.push_back({part.offsets.size(), part.weights.size(), part.runs.size(), part.wide_offsets.size(),
                            part.wide_weights.size(), 0, 0, 0});
     if (spec_.depthwise) pack_deep(part, taps, block * channels);
@@ -407,6 +412,13 @@ int Convolution::rows_a_tile() const {
 }
 
 void Convolution::run(const int8_t* x, int images, int8_t* y) const {
+  if (winograd_ != nullptr) {
+    Epilogue epilogue = epilogue_;
+    epilogue.bias = parts_.front().bias.data();
+    epilogue.wide_bias = parts_.front().wide_bias.data();
+    winograd_->run(x, images, epilogue, finish_, y);
+    return;
+  }
   Work work{};
   work.self = this;
   work.x = x;
@@ -431,13 +443,13 @@ void Convolution::work(void* context, int index) {
   const int end = static_cast<int>(int64_t{blocks} * (chunk + 1) / work.chunks);
   const int first = tile * work.rows, last = std::min(first + work.rows, self.grid_height_);
   try {
-    self.tile(work, image, first, last, begin, end);
+    self.rows(work, image, first, last, begin, end);
   } catch (const std::bad_alloc&) {
     work.failed = true;
   }
 }
 
-void Convolution::tile(const Work& work, int image, int first, int last, int begin, int end) const {
+void Convolution::rows(const Work& work, int image, int first, int last, int begin, int end) const {
   const size_t in = static_cast<size_t>(spec_.height) * spec_.width * spec_.channels;
   const size_t out = static_cast<size_t>(spec_.out_height) * spec_.out_width * spec_.made;
   const Lines base = lines(work.x + static_cast<size_t>(image) * in, first, last);

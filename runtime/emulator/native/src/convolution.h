@@ -7,6 +7,7 @@
 
 #include "api.h"
 #include "kernel.h"
+#include "winograd.h"
 
 namespace unmask {
 
@@ -34,6 +35,9 @@ class Convolution {
               const int8_t* table);
   void run(const int8_t* x, int images, int8_t* y) const;
 
+  // Parts that Winograd's way takes the channels in, 1 without it.
+  int parts() const { return winograd_ == nullptr ? 1 : winograd_->parts(); }
+
  private:
   struct Work;
   struct Tap {
@@ -58,7 +62,7 @@ class Convolution {
   int32_t offset(const Tap& tap) const;
   int rows_a_tile() const;
   static void work(void* context, int index);
-  void tile(const Work& work, int image, int first, int last, int begin, int end) const;
+  void rows(const Work& work, int image, int first, int last, int begin, int end) const;
   // The input of grid rows [first, last), as the kernels read it; in place or in this thread's own memory.
   struct Lines {
     const uint8_t* bytes;
@@ -88,6 +92,7 @@ class Convolution {
   std::vector<uint8_t> pattern_;  // what a padded line holds; input is combined with it by exclusive or
   std::vector<int8_t> table_;
   std::vector<Part> parts_;
+  std::unique_ptr<Winograd> winograd_;  // does the sums instead of the parts, which then hold biases alone
 };
 
 }  // namespace unmask

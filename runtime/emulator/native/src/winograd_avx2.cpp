@@ -1,0 +1,184 @@
+// AVX2: the transforms of Winograd's tiles, 16 channels at a time, and vpmaddwd on pairs of channels.
+#include "target.h"
+#include "winograd.h"
+
+#if UNMASK_X86
+
+#include <immintrin.h>
+
+#include <cstring>
+
+namespace unmask {
+
+namespace {
+
+constexpr int TILES = 6, CHANNELS = 16;
+
+using V = __m256i;
+
+UNMASK_AVX2 UNMASK_INLINE V add16(V a, V b) { return _mm256_add_epi16(a, b); }
+UNMASK_AVX2 UNMASK_INLINE V sub16(V a, V b) { return _mm256_sub_epi16(a, b); }
+UNMASK_AVX2 UNMASK_INLINE V add(V a, V b) { return _mm256_add_epi32(a, b); }
+UNMASK_AVX2 UNMASK_INLINE V sub(V a, V b) { return _mm256_sub_epi32(a, b); }
+UNMASK_AVX2 UNMASK_INLINE V twice(V a) { return _mm256_add_epi32(a, a); }
+
+// What a tile's side needs: how inputs and sums are transformed along one dimension, and what is left of each sum.
+template <int SIDE>
+struct Tile;
+
+template <>
+struct Tile<4> {
+  static constexpr int SCALE = 6, INVERSE = 0x38e38e39;  // 9 * INVERSE = 1 modulo 2^32
+  static constexpr int EXPONENTS[4] = {3, 2, 1, 1};
+
+  UNMASK_AVX2 UNMASK_INLINE static void inputs(const V* d, V* to) {
+    const V a = sub16(d[4], _mm256_slli_epi16(d[2], 2)), b = sub16(d[3], _mm256_slli_epi16(d[1], 2));
+    const V c = sub16(d[4], d[2]), odd = sub16(d[3], d[1]), e = add16(odd, odd);
+    to[0] = add16(c, _mm256_slli_epi16(sub16(d[0], d[2]), 2));
+    to[1] = add16(a, b);
+    to[2] = sub16(a, b);
+    to[3] = add16(c, e);
+    to[4] = sub16(c, e);
+    to[5] = sub16(sub16(d[5], d[3]), add16(e, e));
+  }
+
+  UNMASK_AVX2 UNMASK_INLINE static void sums(const V* m, V* to) {
+    const V s = add(m[1], m[2]), d = sub(m[1], m[2]), p = add(m[3], m[4]), q = sub(m[3], m[4]);
+    to[0] = add(m[0], sub(p, _mm256_slli_epi32(s, 2)));
+    to[1] = sub(q, twice(d));
+    to[2] = sub(p, s);
+    to[3] = add(sub(twice(q), d), m[5]);
+  }
+};
+
+template <>
+struct Tile<2> {
+  static constexpr int SCALE = 2, INVERSE = 1;
+  static constexpr int EXPONENTS[2] = {1, 1};
+
+  UNMASK_AVX2 UNMASK_INLINE static void inputs(const V* d, V* to) {
+    to[0] = sub16(d[0], d[2]);
+    to[1] = add16(d[1], d[2]);
+    to[2] = sub16(d[2], d[1]);
+    to[3] = sub16(d[1], d[3]);
+  }
+
+  UNMASK_AVX2 UNMASK_INLINE static void sums(const V* m, V* to) {
+    to[0] = add(m[0], add(m[1], m[2]));
+    to[1] = sub(sub(m[1], m[2]), m[3]);
+  }
+};
+
+template <int SIDE>
+UNMASK_AVX2 void input(const int8_t* const* pixels, int channels, int16_t* to, ptrdiff_t position) {
+  constexpr int EDGE = SIDE + 2;
+  alignas(32) int8_t rest[EDGE * EDGE][CHANNELS];
+  const int8_t* last[EDGE * EDGE];
+  for (int c = 0; c < channels; c += CHANNELS) {
+    const int8_t* const* from = pixels;
+    int at = c;
+    if (channels - c < CHANNELS) {
+      std::memset(rest, 0, sizeof rest);
+      for (int i = 0; i < EDGE * EDGE; ++i) {
+        std::memcpy(rest[i], pixels[i] + c, static_cast<size_t>(channels - c));
+        last[i] = rest[i];
+      }
+      from = last;
+      at = 0;
+    }
+    V lines[EDGE][EDGE];
+#pragma GCC unroll 6
+    for (int j = 0; j < EDGE; ++j) {
+      V d[EDGE], w[EDGE];
+#pragma GCC unroll 6
+      for (int i = 0; i < EDGE; ++i)
+        d[i] = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from[i * EDGE + j] + at)));
+      Tile<SIDE>::inputs(d, w);
+#pragma GCC unroll 6
+      for (int i = 0; i < EDGE; ++i) lines[i][j] = w[i];
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < EDGE; ++i) {
+      V w[EDGE];
+      Tile<SIDE>::inputs(lines[i], w);
+#pragma GCC unroll 6
+      for (int j = 0; j < EDGE; ++j)
+        _mm256_storeu_si256(reinterpret_cast<V*>(to + (i * EDGE + j) * position + c), w[j]);
+    }
+  }
+}
+
+template <int SIDE, bool ADD>
+UNMASK_AVX2 UNMASK_INLINE void eight_sums(const int32_t* products, ptrdiff_t position, int32_t* sums) {
+  constexpr int EDGE = SIDE + 2;
+  V lines[SIDE][EDGE];
+#pragma GCC unroll 6
+  for (int j = 0; j < EDGE; ++j) {
+    V m[EDGE], z[SIDE];
+#pragma GCC unroll 6
+    for (int i = 0; i < EDGE; ++i)
+      m[i] = _mm256_loadu_si256(reinterpret_cast<const V*>(products + (i * EDGE + j) * position));
+    Tile<SIDE>::sums(m, z);
+#pragma GCC unroll 4
+    for (int i = 0; i < SIDE; ++i) lines[i][j] = z[i];
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < SIDE; ++i) {
+    V z[SIDE];
+    Tile<SIDE>::sums(lines[i], z);
+#pragma GCC unroll 4
+    for (int j = 0; j < SIDE; ++j) {
+      V* to = reinterpret_cast<V*>(sums + (i * SIDE + j) * CHANNELS);
+      V sum = z[j];
+      if (Tile<SIDE>::INVERSE != 1) sum = _mm256_mullo_epi32(sum, _mm256_set1_epi32(Tile<SIDE>::INVERSE));
+      sum = _mm256_srai_epi32(sum, Tile<SIDE>::EXPONENTS[i] + Tile<SIDE>::EXPONENTS[j]);
+      _mm256_storeu_si256(to, ADD ? add(_mm256_loadu_si256(to), sum) : sum);
+    }
+  }
+}
+
+template <int SIDE>
+UNMASK_AVX2 void output(const int32_t* products, ptrdiff_t position, int32_t* sums, bool added) {
+  for (int c = 0; c < CHANNELS; c += 8) {
+    if (added) eight_sums<SIDE, true>(products + c, position, sums + c);
+    else eight_sums<SIDE, false>(products + c, position, sums + c);
+  }
+}
+
+// acc += products of pairs of 16-bit numbers. Written out for the reason given at the other kernels' sums.
+UNMASK_AVX2 UNMASK_INLINE void accumulate(V& acc, V x, V w) {
+  const V products = _mm256_madd_epi16(x, w);
+  __asm__ volatile("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
+}
+
+UNMASK_AVX2 void multiply(const int16_t* tiles, ptrdiff_t row, const int16_t* weights, int pairs, int32_t* products) {
+  V acc[2 * TILES];
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * TILES; ++i) acc[i] = _mm256_setzero_si256();
+  const V* w = reinterpret_cast<const V*>(weights);
+  for (int pair = 0; pair < pairs; ++pair, w += 2, tiles += 2) {
+    const V w0 = _mm256_loadu_si256(w), w1 = _mm256_loadu_si256(w + 1);
+#pragma GCC unroll 6
+    for (int t = 0; t < TILES; ++t) {
+      int32_t two;
+      std::memcpy(&two, tiles + t * row, sizeof two);
+      const V x = _mm256_set1_epi32(two);
+      accumulate(acc[2 * t], x, w0);
+      accumulate(acc[2 * t + 1], x, w1);
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * TILES; ++i) _mm256_storeu_si256(reinterpret_cast<V*>(products + 8 * i), acc[i]);
+}
+
+}  // namespace
+
+const WinogradKernel& avx2_winograd(int side) {
+  static const WinogradKernel four{4, Tile<4>::SCALE, input<4>, output<4>, multiply};
+  static const WinogradKernel two{2, Tile<2>::SCALE, input<2>, output<2>, multiply};
+  return side == 4 ? four : two;
+}
+
+}  // namespace unmask
+
+#endif
