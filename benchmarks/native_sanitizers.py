@@ -15,7 +15,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -26,6 +28,7 @@ from runtime.emulator import reference  # noqa: E402
 from runtime.emulator.layer import Layer  # noqa: E402
 from runtime.emulator.native import build, native_selftest  # noqa: E402
 from runtime.emulator.native.library import Isa, Library  # noqa: E402
+from runtime.emulator.operations import Function  # noqa: E402
 from runtime.emulator.program import Program  # noqa: E402
 from runtime.emulator.spec import Rules  # noqa: E402
 from tests.runtime.emulator.networks import uynet  # noqa: E402
@@ -45,7 +48,7 @@ def check(isa: Isa, flags: tuple[str, ...], layers: int) -> int:
     library.set_threads(3)
     native_selftest.verified = lambda: library
     _demand(native_selftest.exact(library), "the self-test")
-    return 1 + _network() + _vectors() + _layers(library, layers)
+    return 1 + _network() + _vectors() + _layers(library, layers) + (_tiles(library, layers) if isa is Isa.AVX2 else 0)
 
 
 def _demand(equal: bool, what: str) -> None:
@@ -76,20 +79,38 @@ def _vectors() -> int:
 
 
 def _layers(library: Library, count: int) -> int:
-    from hypothesis import HealthCheck, given, settings
-
     from tests.runtime.emulator.cases import layers
 
-    @settings(deadline=None, max_examples=count, database=None, suppress_health_check=list(HealthCheck))
-    @given(case=layers())
     def one(case: tuple[Layer, Array]) -> None:
-        layer, x = case
-        function = native_selftest.convolution(library, layer)
-        wanted = reference.convolution(layer.spec, x, layer.weights, layer.bias)
-        _demand(function is not None and np.array_equal(function(x), wanted), str(layer.spec))
+        _same(native_selftest.convolution(library, case[0]), *case)
 
-    one()
+    _drawn(one, count, case=layers())
     return count
+
+
+def _tiles(library: Library, count: int) -> int:
+    """3x3 layers in Winograd's tiles of either size."""
+    from hypothesis import strategies as st
+
+    from tests.runtime.emulator.test_native_winograd import layers, packed
+
+    def one(case: tuple[Layer, Array], tile: int) -> None:
+        _same(packed(case[0], tile, library), *case)
+
+    _drawn(one, count, case=layers(), tile=st.sampled_from([2, 4]))
+    return count
+
+
+def _same(function: Function | None, layer: Layer, x: Array) -> None:
+    wanted = reference.convolution(layer.spec, x, layer.weights, layer.bias)
+    _demand(function is not None and np.array_equal(function(x), wanted), str(layer.spec))
+
+
+def _drawn(test: Callable[..., None], count: int, **strategies: Any) -> None:
+    from hypothesis import HealthCheck, given, settings
+
+    setting = settings(deadline=None, max_examples=count, database=None, suppress_health_check=list(HealthCheck))
+    setting(given(**strategies)(test))()
 
 
 def _findings(log: Path) -> int:
