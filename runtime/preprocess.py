@@ -33,7 +33,11 @@ def decode(path: Path, spec: Preprocessing) -> Pixels:
     turned into colour; of several frames the first is taken. Raises `ArtifactError` for a file that is missing,
     damaged, truncated, too large or no image.
     """
-    pixels = np.asarray(_open(path))
+    return fit(np.asarray(_open(path)), spec)
+
+
+def fit(pixels: Pixels, spec: Preprocessing) -> Pixels:
+    """An RGB image of any size, uint8 [H, W, 3], as uint8 [spec.height, spec.width, 3] in the spec's colour order."""
     if pixels.shape[:2] != (spec.height, spec.width):
         pixels = cv2.resize(pixels, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(pixels[..., ::-1] if spec.color_order == "BGR" else pixels)
