@@ -39,7 +39,7 @@ def decode(path: Path, spec: Preprocessing) -> Pixels:
 def fit(pixels: Pixels, spec: Preprocessing) -> Pixels:
     """An RGB image of any size, uint8 [H, W, 3], as uint8 [spec.height, spec.width, 3] in the spec's colour order."""
     if pixels.shape[:2] != (spec.height, spec.width):
-        pixels = cv2.resize(pixels, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+        pixels = np.asarray(cv2.resize(pixels, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.ascontiguousarray(pixels[..., ::-1] if spec.color_order == "BGR" else pixels)
 
 
