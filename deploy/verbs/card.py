@@ -23,7 +23,7 @@ def check(context: typer.Context, json: Json = False, quiet: Quiet = False) -> N
     """
     from rich.table import Table
 
-    from deploy import card
+    from deploy.card import presence as card
 
     out = Output.of(context, json, quiet)
     checks = card.check()

@@ -35,7 +35,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("deploy.card.check", fail)
+    monkeypatch.setattr("deploy.card.presence.check", fail)
 
 
 @pytest.mark.parametrize("verb", ["", *sorted(typer.main.get_command(command.app).commands)])  # type: ignore[attr-defined]
@@ -102,14 +102,14 @@ def test_a_fault_of_ours_is_owned(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_json_is_alone_on_stdout(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("deploy.card.check", list)
+    monkeypatch.setattr("deploy.card.presence.check", list)
     assert _exit(arguments) == 0
     told = capsys.readouterr()
     assert json.loads(told.out) == {"present": True, "checks": []}
 
 
 def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("deploy.card.check", list)
+    monkeypatch.setattr("deploy.card.presence.check", list)
     assert _exit(["card", "check", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
 

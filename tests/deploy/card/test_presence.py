@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import card
-from deploy.card import Status
+from deploy.card import presence as card
+from deploy.card.presence import Status
 from xmodel.errors import ExitCode, UnavailableError
 
 

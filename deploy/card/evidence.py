@@ -1,0 +1,76 @@
+"""Saved output of the card tools: files under any names, each recognised by what is in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from deploy.card import complaints, parse_examine, parse_flash, parse_json, parse_legacy, parse_lspci, parse_validate
+from deploy.card.facts import Evidence, Fact, Source, Unreadable, gathered
+from deploy.card.text import MOST_BYTES, MOST_LINES, decoded, parts
+from xmodel.errors import UsageError
+
+MOST_FILES = 1000  # of a folder; support cases have dozens
+# What every output of a card tool has somewhere; looking for it once spares the readers all other files.
+_MARKS = re.compile(
+    r"xbutil|xbmgmt|xilinx|10ee:|\"devices\"|logical_devices|schema_version|\bXRT\b|loader|Thermals|Electrical|"
+    r"Pcie Info|Firewall|Platform|Validat|Devices present|devices found|ERROR: |[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]",
+    re.IGNORECASE,
+)
+_TEXT = (parse_lspci, parse_flash, parse_validate, parse_legacy, parse_examine, complaints)
+
+
+def facts_of(data: bytes, file: str) -> list[Fact]:
+    """Every fact in one file's bytes; [] when no card tool wrote it. Never raises for what is in it."""
+    text = decoded(data[:MOST_BYTES])
+    if text is None or not _MARKS.search(text):
+        return []
+    taken = parts(text)
+    found = [fact for document in taken.documents for fact in parse_json.facts_of(document, file)]
+    for reader in _TEXT:
+        found += reader.facts_of(taken.lines, file)
+    for reason, beginning in taken.broken:
+        if parse_json.is_card_json(beginning):
+            found.append(Unreadable(Source(file, "xbutil", "JSON"), "", reason))
+    if found and (taken.cut or len(data) > MOST_BYTES):
+        limit = f"{MOST_BYTES >> 20} MiB or {MOST_LINES} lines"
+        found.append(Unreadable(Source(file, "xbutil"), "", f"the file is longer than {limit}"))
+    return found
+
+
+def from_files(files: Iterable[tuple[str, bytes]]) -> Evidence:
+    """The evidence in `files`, pairs of a name and the bytes."""
+    facts: list[Fact] = []
+    names: list[str] = []
+    unrecognised: list[str] = []
+    for name, data in files:
+        found = facts_of(data, name)
+        facts += found
+        names.append(name)
+        if not found:
+            unrecognised.append(name)
+    return gathered(facts, names, unrecognised)
+
+
+def from_folder(path: Path) -> Evidence:
+    """The evidence in a folder and the folders in it, or in one file. Raises `UsageError` when it cannot be read."""
+    if not path.exists():
+        raise UsageError(
+            "There is no such folder of saved output.",
+            where=str(path),
+            hint="`unmask card check --save FOLDER` on the machine with the card writes one.",
+        )
+    return from_files(_files(path))
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in inside[:MOST_FILES]:
+        name = file.name if file == path else os.fspath(file.relative_to(path))
+        try:
+            with file.open("rb") as stream:
+                yield name, stream.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise UsageError(f"Cannot read this file: {error.strerror}.", where=str(file)) from error

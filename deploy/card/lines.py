@@ -1,0 +1,36 @@
+"""What the readers of text have in common: addresses, keys and values, prompts, and lines that only interrupt."""
+
+from __future__ import annotations
+
+import re
+
+BDF = r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]"
+_COMMAND = re.compile(r"^(?:.{0,80}[\s>#$%~])?(?:\S{0,200}/)?(xbutil2?|xbmgmt2?|lspci)(?:\s+[^:]{0,300})?$")
+_PROMPT = re.compile(r"^\s*(?:\S{0,80}\s?)?[>#$%](?:\s|$)")
+_INTERRUPTION = re.compile(
+    r"^\s*(?:\[XRT\]|WARNING:|WARN:|ERROR:|INFO:|Verbose:|Successfully wrote|\[\s*\d+\.\d+\]|\*+)", re.IGNORECASE
+)
+_KEY = re.compile(r"^\s*([^:\[\]]{1,60}?)\s*:(?:\s+(.*)|$)")
+
+
+def command(line: str) -> str:
+    """The card tool that a line of a terminal's log starts ("xbutil", "xbmgmt", "lspci"), or ""."""
+    if not _PROMPT.match(line):
+        return ""
+    found = _COMMAND.match(line.rstrip())
+    return found[1].rstrip("2") if found else ""
+
+
+def interrupts(line: str) -> bool:
+    """Is this a message that came in between, and no part of the report around it?"""
+    return _INTERRUPTION.match(line) is not None
+
+
+def key_value(line: str) -> tuple[str, str] | None:
+    """`key : value`, both stripped; None for another kind of line.
+
+    >>> key_value("  12v_pex    : 12.061 V,  1.702 A")
+    ('12v_pex', '12.061 V,  1.702 A')
+    """
+    found = _KEY.match(line)
+    return (found[1].strip(), (found[2] or "").strip()) if found else None
