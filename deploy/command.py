@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from deploy.console import Json, Output, Quiet, say_error
 from deploy.verbs import (
+    application,
     bench,
     card,
     compare,
@@ -87,6 +88,7 @@ app.command("inspect")(inspect.inspect)
 app.command("compile")(compiler.compile_)
 app.command("run")(run.run)
 app.command("infer")(infer.infer)
+app.command("exec", context_settings=application.SETTINGS)(application.exec_)
 app.command("compare")(compare.compare)
 app.command("bench")(bench.bench)
 app.command("summary")(summary.summary)

@@ -22,6 +22,11 @@ def part(graph: Graph, name: str) -> Graph:
             f"Graph {graph.name!r} has no subgraph {name!r}.",
             hint=f"It has {known}." if known else "It is not partitioned: run it as a whole.",
         )
+    return enclosed(graph, node)
+
+
+def enclosed(graph: Graph, node: Subgraph) -> Graph:
+    """The ops of `node`, whatever its place in the tree of `graph`, as a graph of their own; see `part`."""
     inside = set(node.all_ops())
     sources = {source for op in inside for source in graph.op(op).input_names} - inside
     ops = [op if op.name in inside or op.is_const else _input(op) for op in graph.ops if op.name in inside | sources]
@@ -29,9 +34,8 @@ def part(graph: Graph, name: str) -> Graph:
         Subgraph(f"subgraph_{op.name}", (op.name,), attrs=attrs(device="USER")) for op in ops if op.name in sources
     )
     leaving = [op.name for op in ops if op.name in inside and not op.is_const and _leaves(graph, op, inside)]
-    return Graph(
-        name, tuple(ops), {**graph.attrs, **attrs(return_ops=leaving)}, Subgraph("root", children=(*feeding, node))
-    )
+    root = Subgraph("root", children=(*feeding, node))
+    return Graph(node.name, tuple(ops), {**graph.attrs, **attrs(return_ops=leaving)}, root)
 
 
 def _leaves(graph: Graph, op: Op, inside: set[str]) -> bool:

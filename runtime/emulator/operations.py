@@ -74,12 +74,17 @@ _OPERANDS: dict[str, tuple[int, int | None]] = {
 }
 
 
+def known(kind: str) -> bool:
+    """Whether the emulator computes ops of type `kind`, or has them as constants and inputs."""
+    return kind in _SPECS or kind in _MAKERS or kind in _OPERANDS
+
+
 def node(graph: Graph, op: Op) -> tuple[Node, tuple[str, ...]]:
     """The op with its input tensors, and the operands' names in the order in which functions take them.
 
     Raises `ArtifactError` for an op type that the emulator does not know, or a wrong number of inputs.
     """
-    if op.type not in _SPECS and op.type not in _MAKERS and op.type not in _OPERANDS:
+    if not known(op.type):
         raise ArtifactError(
             f"Op {op.name!r} has type {op.type!r}, which the emulator does not know.",
             where=graph.name,
