@@ -66,8 +66,7 @@ def pick(predictions: Sequence[Prediction], count: int = 6) -> dict[str, list[Pr
 
 def png(mask: NDArray[np.bool_]) -> bytes:
     """A mask (H, W) as a PNG file of 8-bit grey: 255 = manipulated, 0 = genuine."""
-    from PIL import Image
+    import cv2
 
-    buffer = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, "PNG")
-    return buffer.getvalue()
+    _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+    return encoded.tobytes()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from runtime import plain_image
 from xmodel.errors import ArtifactError
 from xmodel.preprocess import Preprocessing
 
@@ -33,14 +34,16 @@ def decode(path: Path, spec: Preprocessing) -> Pixels:
     turned into colour; of several frames the first is taken. Raises `ArtifactError` for a file that is missing,
     damaged, truncated, too large or no image.
     """
-    return fit(np.asarray(_open(path)), spec)
+    plain = plain_image.decode(plain_image.read(path), MAX_PIXELS)
+    return fit(np.asarray(_open(path)) if plain is None else plain, spec)
 
 
 def fit(pixels: Pixels, spec: Preprocessing) -> Pixels:
     """An RGB image of any size, uint8 [H, W, 3], as uint8 [spec.height, spec.width, 3] in the spec's colour order."""
     if pixels.shape[:2] != (spec.height, spec.width):
         pixels = np.asarray(cv2.resize(pixels, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    return np.ascontiguousarray(pixels[..., ::-1] if spec.color_order == "BGR" else pixels)
+    ordered = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if spec.color_order == "BGR" else pixels
+    return np.ascontiguousarray(ordered, np.uint8)
 
 
 def _open(path: Path) -> Image.Image:
@@ -87,11 +90,16 @@ def table(spec: Preprocessing, fix_point: int) -> NDArray[np.int8]:
     return np.clip(np.floor(scaled + 0.5), -128, 127).astype(np.int8)
 
 
-def to_int8(image: Pixels, spec: Preprocessing, fix_point: int) -> NDArray[np.int8]:
-    """int8 [..., 3] of uint8 [..., 3] at `fix_point`: half up and saturating, so 255 at fix position 7 is 127."""
+@lru_cache(maxsize=32)
+def _lookup(spec: Preprocessing, fix_point: int) -> NDArray[np.uint8]:
+    """The same as OpenCV takes it: the bytes of one table for all channels where they agree, else one each."""
     values = table(spec, fix_point)
     same = bool((values == values[:, :1]).all())
-    lookup = values[:, 0] if same else values.reshape(1, 256, 3)
+    return np.ascontiguousarray(values[:, 0] if same else values.reshape(1, 256, 3)).view(np.uint8)
+
+
+def to_int8(image: Pixels, spec: Preprocessing, fix_point: int) -> NDArray[np.int8]:
+    """int8 [..., 3] of uint8 [..., 3] at `fix_point`: half up and saturating, so 255 at fix position 7 is 127."""
     flat = np.ascontiguousarray(image).reshape(-1, image.shape[-2], 3)
-    quantized = np.asarray(cv2.LUT(flat, np.ascontiguousarray(lookup).view(np.uint8)))
+    quantized = np.asarray(cv2.LUT(flat, _lookup(spec, fix_point)))
     return quantized.view(np.int8).reshape(image.shape)
