@@ -63,7 +63,8 @@ def is_plain_png(data: bytes, most_pixels: int) -> bool:
     """8-bit RGB without interlace, all chunks known, whole and in order, each with the right CRC."""
     if not data.startswith(_PNG):
         return False
-    kinds, position = [], len(_PNG)
+    kinds: list[bytes] = []
+    position = len(_PNG)
     while position + 12 <= len(data):
         length, kind = unpack_from(">I4s", data, position)
         end = position + 12 + length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
@@ -9,6 +10,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -340,8 +342,7 @@ def test_nothing_is_lost_repeated_or_out_of_order(
     assert all(not r.jobs for r in runners)
 
 
-def test_memory_does_not_grow_with_the_number_of_sources() -> None:
-    """`python -m benchmarks.host --crops 100000` does the same with ten times as many."""
+def test_the_engine_keeps_nothing_of_what_it_delivered() -> None:
     levels: list[int] = []
 
     def sink(result: Result[int]) -> None:
@@ -357,6 +358,21 @@ def test_memory_does_not_grow_with_the_number_of_sources() -> None:
         tracemalloc.stop()
     assert len(levels) == 10
     assert max(levels[2:]) - levels[1] < 40_000, "a small object kept an item would take ten times that"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory in use is read from Linux's /proc")
+def test_a_hundred_thousand_crops_hold_memory_flat() -> None:
+    levels: list[int] = []
+
+    def sink(result: Result[int]) -> None:
+        if result.index % 10_000 == 9_999:
+            levels.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+
+    crop, tensor = np.zeros((32, 32, 3), np.int8), Tensor("x", (1, 32, 32, 3), "XINT8")
+    runners = [NullRunner((tensor,), (OUTPUT,)) for _ in range(2)]
+    found = run(iter(range(100_000)), lambda _: crop.copy(), runners, sink, lambda f: None)
+    assert found.items == 100_000 and len(levels) == 10
+    assert max(levels) - levels[0] < 8 << 20, "the crops together are 293 MiB"
 
 
 def statistics(host: float, device: float, sink: float, threads: int = 1, workers: int = 2) -> Statistics:

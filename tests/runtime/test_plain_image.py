@@ -21,7 +21,7 @@ from tests.shared import SHARED, needs_shared
 from xmodel.errors import ArtifactError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)
-SMOOTH = cv2.resize(NOISE[:4, :3], (21, 35), interpolation=cv2.INTER_LINEAR)
+SMOOTH: Pixels = np.asarray(cv2.resize(NOISE[:4, :3], (21, 35), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def encoded(image: Image.Image | Pixels, kind: str, **options: Any) -> bytes:
@@ -179,7 +179,7 @@ def test_damage_never_gives_other_pixels_than_the_careful_decoders(tmp_path: Pat
 
 @needs_shared
 def test_photographs_are_decoded_alike(tmp_path: Path) -> None:
-    photographs = sorted((SHARED / "data/faces/real").iterdir())[:20]
+    photographs = sorted((SHARED / "data/faces/real").iterdir())[:8]
     for path in photographs:
         wanted = np.asarray(preprocess._open(path))
         for data in (encoded(wanted, "PNG"), encoded(wanted, "JPEG", quality=90)):
