@@ -38,6 +38,7 @@ const WinogradKernel* kernel_for(const UnmaskConvolution& s) {
 struct Scratch {
   Buffer<int16_t> inputs;
   Buffer<int32_t> products, sums;
+  std::vector<int8_t*> outs;
 };
 
 Scratch& scratch() {
@@ -194,74 +195,90 @@ void Winograd::work(void* context, int index) {
 }
 
 void Winograd::block(const Work& work, int first, int last, int begin, int end) const {
-  const int tiles = round_up(last - first, TILES), sums_a_tile = kernel_->side * kernel_->side * CHANNELS;
+  const int tiles = round_up(last - first, TILES), pixels = kernel_->side * kernel_->side;
   const bool whole = parts() == 1;
+  const Epilogue& epilogue = *work.epilogue;
+  const bool fast = whole && epilogue.narrow && epilogue.shift >= 0 && epilogue.table == nullptr;
   Scratch& mine = scratch();
   mine.products.reserve(static_cast<size_t>(work.group) * positions_ * work.product_position);
-  mine.sums.reserve(static_cast<size_t>(sums_a_tile) * (whole ? 1 : work.group * tiles));
+  mine.sums.reserve(static_cast<size_t>(pixels) * CHANNELS * (whole ? 1 : work.group * tiles));
   load(work, first, last);
-  const size_t plane = static_cast<size_t>(pairs_) * 2 * CHANNELS;
+  place(work, first, last);
   for (int group = begin; group < end; group += work.group) {
     const int count = std::min(work.group, end - group);
     for (int part = 0; part < parts(); ++part) {
-      const int from = parts_[static_cast<size_t>(part)], to = parts_[static_cast<size_t>(part) + 1];
-      for (int position = 0; position < positions_; ++position) {
-        const int16_t* inputs = mine.inputs.data() + position * work.position + from;
-        for (int i = 0; i < count; ++i) {
-          const int16_t* weights = weights_.data() + static_cast<size_t>((group + i) * positions_ + position) * plane;
-          int32_t* products = mine.products.data() + (i * positions_ + position) * work.product_position;
-          for (int tile = 0; tile < tiles; tile += TILES)
-            kernel_->multiply(inputs + tile * row_, row_, weights + from * CHANNELS, (to - from) / 2,
-                              products + tile * CHANNELS);
-        }
-      }
+      multiply(work, tiles, group, count, part);
       for (int i = 0; i < count; ++i) {
-        for (int tile = first; tile < last; ++tile) {
-          int32_t* sums = mine.sums.data() + (whole ? 0 : static_cast<ptrdiff_t>(i * tiles + tile - first) * sums_a_tile);
-          kernel_->output(mine.products.data() + i * positions_ * work.product_position + (tile - first) * CHANNELS,
-                          work.product_position, sums, part > 0);
-          if (part + 1 == parts()) store(work, tile, (group + i) * CHANNELS, sums);
+        const int channel = (group + i) * CHANNELS, present = std::min(CHANNELS, spec_.made - channel);
+        const int32_t* products = mine.products.data() + i * positions_ * work.product_position;
+        int8_t* const* outs = mine.outs.data();
+        for (int tile = 0; tile < last - first; ++tile, products += CHANNELS, outs += pixels) {
+          if (fast && present == CHANNELS) {
+            kernel_->finish[epilogue.doubling](epilogue, products, work.product_position, channel, outs);
+            continue;
+          }
+          int32_t* sums = mine.sums.data() + (whole ? 0 : static_cast<ptrdiff_t>(i * tiles + tile) * pixels * CHANNELS);
+          kernel_->output(products, work.product_position, sums, part > 0);
+          if (part + 1 == parts()) work.finish(epilogue, channel, present, CHANNELS, sums, outs, pixels);
         }
       }
     }
   }
 }
 
+// Products of a block's tiles by `count` blocks of output channels from `group` on, of one part of the channels.
+void Winograd::multiply(const Work& work, int tiles, int group, int count, int part) const {
+  Scratch& mine = scratch();
+  const size_t plane = static_cast<size_t>(pairs_) * 2 * CHANNELS;
+  const int from = parts_[static_cast<size_t>(part)], to = parts_[static_cast<size_t>(part) + 1];
+  for (int position = 0; position < positions_; ++position) {
+    const int16_t* inputs = mine.inputs.data() + position * work.position + from;
+    for (int i = 0; i < count; ++i) {
+      const int16_t* weights = weights_.data() + static_cast<size_t>((group + i) * positions_ + position) * plane;
+      int32_t* products = mine.products.data() + (i * positions_ + position) * work.product_position;
+      kernel_->multiply(inputs, row_, tiles, weights + from * CHANNELS, (to - from) / 2, products);
+    }
+  }
+}
+
+// The transformed inputs of tiles [first, last).
 void Winograd::load(const Work& work, int first, int last) const {
   Buffer<int16_t>& inputs = scratch().inputs;
   inputs.reserve(static_cast<size_t>(positions_) * work.position);
   const int edge = kernel_->side + 2, tiles_an_image = tiles_y_ * tiles_x_;
-  const ptrdiff_t line = static_cast<ptrdiff_t>(spec_.width) * spec_.channels;
+  const ptrdiff_t pixel = spec_.channels, line = spec_.width * pixel;
   for (int tile = first; tile < last; ++tile) {
     const int image = tile / tiles_an_image, place = tile % tiles_an_image;
     const int top = place / tiles_x_ * kernel_->side - spec_.top, left = place % tiles_x_ * kernel_->side - spec_.left;
+    const int begin = std::clamp(-left, 0, edge), end = std::clamp(spec_.width - left, begin, edge);
     const int8_t* x = work.x + image * (spec_.height * line);
     const int8_t* pixels[36];
     for (int i = 0; i < edge; ++i) {
+      const int8_t** to = pixels + i * edge;
       const bool inside = top + i >= 0 && top + i < spec_.height;
-      for (int j = 0; j < edge; ++j) {
-        const bool there = inside && left + j >= 0 && left + j < spec_.width;
-        pixels[i * edge + j] =
-            there ? x + (top + i) * line + static_cast<ptrdiff_t>(left + j) * spec_.channels : zeros_.data();
-      }
+      if (!inside || begin > 0 || end < edge) std::fill_n(to, edge, zeros_.data());
+      if (!inside) continue;
+      const ptrdiff_t at = (top + i) * line + left * pixel;
+      for (int j = begin; j < end; ++j) to[j] = x + (at + j * pixel);
     }
     kernel_->input(pixels, spec_.channels, inputs.data() + (tile - first) * row_, work.position);
   }
 }
 
-void Winograd::store(const Work& work, int tile, int channel, const int32_t* sums) const {
+// Where the outputs of tiles [first, last) go; null for what lies beyond the image.
+void Winograd::place(const Work& work, int first, int last) const {
   const int side = kernel_->side, tiles_an_image = tiles_y_ * tiles_x_;
-  const int image = tile / tiles_an_image, place = tile % tiles_an_image;
-  const int top = place / tiles_x_ * side, left = place % tiles_x_ * side;
-  const ptrdiff_t line = static_cast<ptrdiff_t>(spec_.out_width) * spec_.made;
-  int8_t* y = work.y + (static_cast<ptrdiff_t>(image) * spec_.out_height + top) * line +
-              static_cast<ptrdiff_t>(left) * spec_.made;
-  int8_t* outs[16];
-  for (int i = 0; i < side; ++i)
-    for (int j = 0; j < side; ++j)
-      outs[i * side + j] = top + i < spec_.out_height && left + j < spec_.out_width ? y + i * line + j * spec_.made
-                                                                                    : nullptr;
-  work.finish(*work.epilogue, channel, std::min(CHANNELS, spec_.made - channel), CHANNELS, sums, outs, side * side);
+  const ptrdiff_t pixel = spec_.made, line = spec_.out_width * pixel;
+  std::vector<int8_t*>& outs = scratch().outs;
+  outs.assign(static_cast<size_t>(last - first) * side * side, nullptr);
+  int8_t** to = outs.data();
+  for (int tile = first; tile < last; ++tile, to += side * side) {
+    const int image = tile / tiles_an_image, place = tile % tiles_an_image;
+    const int top = place / tiles_x_ * side, left = place % tiles_x_ * side;
+    int8_t* y = work.y + (static_cast<ptrdiff_t>(image) * spec_.out_height + top) * line + left * pixel;
+    for (int i = 0; i < std::min(side, spec_.out_height - top); ++i)
+      for (int j = 0; j < std::min(side, spec_.out_width - left); ++j) to[i * side + j] = y + i * line + j * pixel;
+  }
 }
 
 }  // namespace unmask

@@ -19,14 +19,18 @@
 namespace unmask {
 
 struct WinogradKernel {
-  int side;     // outputs along a side of a tile
-  int scale;    // sums come out exact while 2^scale times them fits 32 bits
+  int side;   // outputs along a side of a tile
+  int scale;  // sums come out exact while 2^scale times them fits 32 bits
   // (side + 2)^2 pixels of `channels` int8 as 16-bit numbers, `position` apart, padded with 0 to 16 channels
   void (*input)(const int8_t* const* pixels, int channels, int16_t* to, ptrdiff_t position);
+  // products[count][16] of tiles, `row` 16-bit numbers apart, by weights [pairs][16][2]; count is a multiple of 6
+  void (*multiply)(const int16_t* tiles, ptrdiff_t row, int count, const int16_t* weights, int pairs,
+                   int32_t* products);
   // products, `position` apart, of 16 channels to side^2 sums of 16 channels; `add` to what is there
   void (*output)(const int32_t* products, ptrdiff_t position, int32_t* sums, bool add);
-  // products[6][16] of 6 tiles, `row` 16-bit numbers apart, by weights [pairs][16][2]
-  void (*multiply)(const int16_t* tiles, ptrdiff_t row, const int16_t* weights, int pairs, int32_t* products);
+  // the same and the epilogue, where it is narrow, shifts right and has no table; by its doubling
+  void (*finish[2])(const Epilogue& epilogue, const int32_t* products, ptrdiff_t position, int channel,
+                    int8_t* const* outs);
 };
 
 const WinogradKernel& avx2_winograd(int side);
@@ -45,7 +49,8 @@ class Winograd {
   static void work(void* context, int index);
   void block(const Work& work, int first, int last, int begin, int end) const;
   void load(const Work& work, int first, int last) const;
-  void store(const Work& work, int tile, int channel, const int32_t* sums) const;
+  void multiply(const Work& work, int tiles, int group, int count, int part) const;
+  void place(const Work& work, int first, int last) const;
   bool fits(const int8_t* weights, const uint8_t* negative, int parts) const;
   template <int SIDE>
   void pack(const int8_t* weights);

@@ -108,8 +108,9 @@ UNMASK_AVX2 void input(const int8_t* const* pixels, int channels, int16_t* to, p
   }
 }
 
-template <int SIDE, bool ADD>
-UNMASK_AVX2 UNMASK_INLINE void eight_sums(const int32_t* products, ptrdiff_t position, int32_t* sums) {
+// 2^DOUBLING times the sums of 8 channels, pixel by pixel
+template <int SIDE, int DOUBLING>
+UNMASK_AVX2 UNMASK_INLINE void eight_sums(const int32_t* products, ptrdiff_t position, V* to) {
   constexpr int EDGE = SIDE + 2;
   V lines[SIDE][EDGE];
 #pragma GCC unroll 6
@@ -128,11 +129,9 @@ UNMASK_AVX2 UNMASK_INLINE void eight_sums(const int32_t* products, ptrdiff_t pos
     Tile<SIDE>::sums(lines[i], z);
 #pragma GCC unroll 4
     for (int j = 0; j < SIDE; ++j) {
-      V* to = reinterpret_cast<V*>(sums + (i * SIDE + j) * CHANNELS);
       V sum = z[j];
       if (Tile<SIDE>::INVERSE != 1) sum = _mm256_mullo_epi32(sum, _mm256_set1_epi32(Tile<SIDE>::INVERSE));
-      sum = _mm256_srai_epi32(sum, Tile<SIDE>::EXPONENTS[i] + Tile<SIDE>::EXPONENTS[j]);
-      _mm256_storeu_si256(to, ADD ? add(_mm256_loadu_si256(to), sum) : sum);
+      to[i * SIDE + j] = _mm256_srai_epi32(sum, Tile<SIDE>::EXPONENTS[i] + Tile<SIDE>::EXPONENTS[j] - DOUBLING);
     }
   }
 }
@@ -140,8 +139,39 @@ UNMASK_AVX2 UNMASK_INLINE void eight_sums(const int32_t* products, ptrdiff_t pos
 template <int SIDE>
 UNMASK_AVX2 void output(const int32_t* products, ptrdiff_t position, int32_t* sums, bool added) {
   for (int c = 0; c < CHANNELS; c += 8) {
-    if (added) eight_sums<SIDE, true>(products + c, position, sums + c);
-    else eight_sums<SIDE, false>(products + c, position, sums + c);
+    V eight[SIDE * SIDE];
+    eight_sums<SIDE, 0>(products + c, position, eight);
+    for (int i = 0; i < SIDE * SIDE; ++i) {
+      V* to = reinterpret_cast<V*>(sums + i * CHANNELS + c);
+      _mm256_storeu_si256(to, added ? add(_mm256_loadu_si256(to), eight[i]) : eight[i]);
+    }
+  }
+}
+
+template <int SIDE, int DOUBLING>
+UNMASK_AVX2 void finish(const Epilogue& e, const int32_t* products, ptrdiff_t position, int channel,
+                        int8_t* const* outs) {
+  V left[SIDE * SIDE], right[SIDE * SIDE];
+  eight_sums<SIDE, DOUBLING>(products, position, left);
+  eight_sums<SIDE, DOUBLING>(products + 8, position, right);
+  const V* bias = reinterpret_cast<const V*>(e.bias + channel);
+  const V left_bias = _mm256_loadu_si256(bias), right_bias = _mm256_loadu_si256(bias + 1);
+  const V low = _mm256_set1_epi8(static_cast<char>(e.low)), high = _mm256_set1_epi8(static_cast<char>(e.high));
+  const __m128i shift = _mm_cvtsi32_si128(e.shift);
+#pragma GCC unroll 8
+  for (int i = 0; i < SIDE * SIDE; i += 2) {
+    V words[2];
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; ++k)
+      words[k] = _mm256_packs_epi32(_mm256_sra_epi32(add(left[i + k], left_bias), shift),
+                                    _mm256_sra_epi32(add(right[i + k], right_bias), shift));
+    V bytes = _mm256_packs_epi16(words[0], words[1]);  // in quarters of each pixel's channels
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    bytes = _mm256_min_epi8(_mm256_max_epi8(bytes, low), high);
+    if (outs[i] != nullptr)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(outs[i] + channel), _mm256_castsi256_si128(bytes));
+    if (outs[i + 1] != nullptr)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(outs[i + 1] + channel), _mm256_extracti128_si256(bytes, 1));
   }
 }
 
@@ -151,33 +181,37 @@ UNMASK_AVX2 UNMASK_INLINE void accumulate(V& acc, V x, V w) {
   __asm__ volatile("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
 }
 
-UNMASK_AVX2 void multiply(const int16_t* tiles, ptrdiff_t row, const int16_t* weights, int pairs, int32_t* products) {
-  V acc[2 * TILES];
+UNMASK_AVX2 void multiply(const int16_t* tiles, ptrdiff_t row, int count, const int16_t* weights, int pairs,
+                          int32_t* products) {
+  for (int tile = 0; tile < count; tile += TILES, tiles += TILES * row, products += TILES * CHANNELS) {
+    V acc[2 * TILES];
 #pragma GCC unroll 12
-  for (int i = 0; i < 2 * TILES; ++i) acc[i] = _mm256_setzero_si256();
-  const V* w = reinterpret_cast<const V*>(weights);
-  for (int pair = 0; pair < pairs; ++pair, w += 2, tiles += 2) {
-    const V w0 = _mm256_loadu_si256(w), w1 = _mm256_loadu_si256(w + 1);
+    for (int i = 0; i < 2 * TILES; ++i) acc[i] = _mm256_setzero_si256();
+    const V* w = reinterpret_cast<const V*>(weights);
+    const int16_t* x = tiles;
+    for (int pair = 0; pair < pairs; ++pair, w += 2, x += 2) {
+      const V w0 = _mm256_loadu_si256(w), w1 = _mm256_loadu_si256(w + 1);
 #pragma GCC unroll 6
-    for (int t = 0; t < TILES; ++t) {
-      int32_t two;
-      std::memcpy(&two, tiles + t * row, sizeof two);
-      const V x = _mm256_set1_epi32(two);
-      accumulate(acc[2 * t], x, w0);
-      accumulate(acc[2 * t + 1], x, w1);
+      for (int t = 0; t < TILES; ++t) {
+        int32_t two;
+        std::memcpy(&two, x + t * row, sizeof two);
+        const V both = _mm256_set1_epi32(two);
+        accumulate(acc[2 * t], both, w0);
+        accumulate(acc[2 * t + 1], both, w1);
+      }
     }
-  }
 #pragma GCC unroll 12
-  for (int i = 0; i < 2 * TILES; ++i) _mm256_storeu_si256(reinterpret_cast<V*>(products + 8 * i), acc[i]);
+    for (int i = 0; i < 2 * TILES; ++i) _mm256_storeu_si256(reinterpret_cast<V*>(products + 8 * i), acc[i]);
+  }
 }
+
+template <int SIDE>
+constexpr WinogradKernel KERNEL{SIDE, Tile<SIDE>::SCALE, input<SIDE>, multiply, output<SIDE>,
+                                {finish<SIDE, 0>, finish<SIDE, 1>}};
 
 }  // namespace
 
-const WinogradKernel& avx2_winograd(int side) {
-  static const WinogradKernel four{4, Tile<4>::SCALE, input<4>, output<4>, multiply};
-  static const WinogradKernel two{2, Tile<2>::SCALE, input<2>, output<2>, multiply};
-  return side == 4 ? four : two;
-}
+const WinogradKernel& avx2_winograd(int side) { return side == 4 ? KERNEL<4> : KERNEL<2>; }
 
 }  // namespace unmask
 
