@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,7 +14,8 @@ from runtime.emulator.native.library import NotBuiltError
 from runtime.emulator.node import MAX_ELEMENTS, Node
 from runtime.emulator.operations import Function, Spec
 from runtime.emulator.rounding import quantize
-from runtime.emulator.spec import Rules
+from runtime.emulator.spec import Concat, Rules
+from runtime.emulator.steps import Step, freed, joined
 from xmodel.errors import ArtifactError, UnavailableError, UsageError
 from xmodel.graph import Array, Graph, Op, Tensor, numpy_dtype
 
@@ -38,20 +38,13 @@ class Kernels(Protocol):
         """A function of the operands' arrays, or None to leave the op to the reference."""
         ...
 
+    def join(self, concat: Concat, reader: Function) -> Function | None:
+        """What `reader`, made by `prepare`, gives of a concatenation: a function of the latter's inputs, or None."""
+        ...
+
     def set_threads(self, count: int) -> None:
         """How many cores the calling thread's work may use."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One op of the plan: slots it reads, the slot it fills, and the slots nobody reads after it."""
-
-    name: str
-    function: Function
-    reads: tuple[int, ...]
-    writes: int
-    frees: tuple[int, ...]
 
 
 def load_kernels(choice: KernelChoice) -> Kernels | None:
@@ -124,11 +117,16 @@ class Program:
         self._constants: dict[int, Array] = {}
         self._tensors = tuple(op.output for op in graph.ops)
         self._returned = tuple(self._slots[op.name] for op in graph.outputs)
-        self._steps = self._plan(graph, chosen, rules)
-        self._chunk = _chunk(graph)
+        self._concats: dict[int, Concat] = {}
+        steps = self._plan(graph, chosen, rules)
+        kept = (*self._returned, *self._constants)
+        self._steps = freed(steps, kept)
+        self._unwatched = (
+            self._steps if chosen is None else freed(joined(steps, self._concats, chosen.join, kept), kept)
+        )
+        self._chunk = _chunk(graph, {self._tensors[step.writes].name for step in self._unwatched})
 
-    def _plan(self, graph: Graph, chosen: Kernels | None, rules: Rules) -> tuple[Step, ...]:
-        last = {self._slots[name]: index for index, op in enumerate(graph.ops) for name in op.input_names}
+    def _plan(self, graph: Graph, chosen: Kernels | None, rules: Rules) -> list[Step]:
         steps: list[Step] = []
         masks: dict[str, Array] = {}
         for index, op in enumerate(graph.ops):
@@ -145,10 +143,10 @@ class Program:
                     constants = [self._constants.get(slot) for slot in reads]
                     fast = chosen.prepare(node, spec, constants, [masks[name] for name in names])
                     function = fast or function
-                keep = (*self._returned, *self._constants)
-                frees = tuple(slot for slot in dict.fromkeys(reads) if last[slot] == index and slot not in keep)
-                steps.append(Step(op.name, function, reads, index, frees))
-        return tuple(steps)
+                if isinstance(spec, Concat):
+                    self._concats[index] = spec
+                steps.append(Step(op.name, function, reads, index))
+        return steps
 
     def set_threads(self, count: int) -> None:
         """How many cores the calling thread's runs may use."""
@@ -181,7 +179,7 @@ class Program:
         values: list[Array | None] = [None] * len(self._tensors)
         for slot, array in (*self._constants.items(), *feeds.items()):
             values[slot] = array
-        for step in self._steps:
+        for step in self._unwatched if watch is None and not dump else self._steps:
             made = values[step.writes] = self._compute(step, [values[slot] for slot in step.reads])
             if watch is not None:
                 watch(step.name, made)
@@ -247,13 +245,17 @@ def accept(tensor: Tensor, array: Array) -> Array:
     return np.ascontiguousarray(array, wanted)
 
 
-def _chunk(graph: Graph) -> int:
-    """How many images run together: what the file says where an op mixes the batch with something else."""
+def _chunk(graph: Graph, made: Collection[str]) -> int:
+    """How many images run together: what the file says where an op mixes the batch with something else.
+
+    `made` are the tensors that a run computes, by name.
+    """
     written = graph.inputs[0].output.shape[0] if graph.inputs and graph.inputs[0].output.shape else 1
     moving = [op for op in graph.ops if not op.is_const]
     if written != 1 or not all(_keeps_batch(op) for op in moving):
         return written
-    return max(1, CHUNK_ELEMENTS // max((math.prod(op.output.shape) for op in moving), default=1))
+    sizes = [math.prod(op.output.shape) for op in moving if op.output.name in made]
+    return max(1, CHUNK_ELEMENTS // max(sizes, default=1))
 
 
 def _keeps_batch(op: Op) -> bool:

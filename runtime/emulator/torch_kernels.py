@@ -152,6 +152,10 @@ class TorchKernels:
                 return concat(spec)
         return None
 
+    def join(self, concat: Concat, reader: Function) -> Function | None:
+        """None: torch's convolutions take one tensor."""
+        return None
+
     def set_threads(self, count: int) -> None:
         """How many cores the calling thread's operators may use."""
         torch.set_num_threads(count)

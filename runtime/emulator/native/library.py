@@ -20,6 +20,7 @@ from xmodel.errors import UnavailableError, UsageError
 from xmodel.graph import Array
 
 ABI = 2  # of src/api.cpp
+MOST_SOURCES = 8  # of a convolution, as in src/kernel.h
 SMALLEST_SHIFT, LARGEST_SHIFT = -30, 1000
 
 
@@ -53,6 +54,10 @@ _POOL = _structure(
     "height width channels out_height out_width kernel_height kernel_width stride_height stride_width "
     "dilation_height dilation_width left top maximum factor shift rescale isa",
 )
+
+
+class _Source(ctypes.Structure):
+    _fields_ = (("x", ctypes.c_void_p), ("channels", ctypes.c_int32), ("shift", ctypes.c_int32))
 
 
 def limit() -> Isa:
@@ -104,8 +109,9 @@ class Library:
         self._c.unmask_convolution_new.restype = pointer
         self._c.unmask_convolution_delete.argtypes = [pointer]
         self._c.unmask_convolution_delete.restype = None
-        self._c.unmask_convolution_parts.argtypes = [pointer]
-        self._c.unmask_convolution_run.argtypes = [pointer, pointer, integer, pointer]
+        for function in (self._c.unmask_convolution_parts, self._c.unmask_convolution_joins):
+            function.argtypes = [pointer]
+        self._c.unmask_convolution_run.argtypes = [pointer, pointer, integer, integer, pointer]
         self._c.unmask_pool.argtypes = [pointer, pointer, integer, pointer]
         self._c.unmask_add.argtypes = [integer, pointer, pointer, integer, integer, integer, long, pointer, integer]
         self._c.unmask_concat.argtypes = [integer, pointer, pointer, pointer, long, pointer, integer]
@@ -177,6 +183,7 @@ class PackedConvolution:
         self._c, self._handle, self._spec, self._shape, self._made = library, handle, spec, shape, made
         weakref.finalize(self, library.unmask_convolution_delete, handle)
         self.tile = tile
+        self.joins = bool(library.unmask_convolution_joins(handle))
         self.parts: int = library.unmask_convolution_parts(handle)
 
     @classmethod
@@ -205,10 +212,21 @@ class PackedConvolution:
 
     def __call__(self, x: Array, *_: Array) -> Array:
         """[N, out_h, out_w, made] int8."""
-        if x.shape[1:] != self._shape or x.dtype != np.int8:
-            raise ValueError(f"a convolution made for int8 {list(self._shape)} was given {x.dtype} {list(x.shape)}")
-        x, y = np.ascontiguousarray(x), np.empty((len(x), *self._spec.out, self._made), np.int8)
-        _done(self._c.unmask_convolution_run(self._handle, _pointer(x), len(x), _pointer(y)))
+        return self.joined((0,), (x,))
+
+    def joined(self, shifts: Sequence[int], inputs: Sequence[Array]) -> Array:
+        """The same of several inputs side by side along the channels, each rescaled by 2^-shift; for one that joins."""
+        channels = sum(x.shape[-1] for x in inputs)
+        for x in inputs:
+            shape = (len(x), *x.shape[1:3], channels)
+            if x.ndim != 4 or shape != (len(inputs[0]), *self._shape) or x.dtype != np.int8:
+                raise ValueError(f"a convolution made for int8 {list(self._shape)} was given {x.dtype} {list(x.shape)}")
+        arrays = [np.ascontiguousarray(x) for x in inputs]
+        y = np.empty((len(arrays[0]), *self._spec.out, self._made), np.int8)
+        sources = (_Source * len(arrays))(
+            *(_Source(_pointer(x), x.shape[3], shift) for x, shift in zip(arrays, shifts, strict=True))
+        )
+        _done(self._c.unmask_convolution_run(self._handle, sources, len(arrays), len(y), _pointer(y)))
         return y
 
 

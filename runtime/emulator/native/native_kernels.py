@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.emulator import reference
 from runtime.emulator.layer import constant_parameters, half_steps
-from runtime.emulator.native.library import Library, limits
+from runtime.emulator.native.library import MOST_SOURCES, Library, PackedConvolution, limits
 from runtime.emulator.node import Node
 from runtime.emulator.operations import Function, Spec
 from runtime.emulator.spec import Activation, Concat, Convolution, Eltwise, Pool
@@ -83,6 +83,13 @@ class NativeKernels:
                 batched = all(math.prod(tensor.shape) > 0 for tensor in node.inputs)
                 return concat(self.library, spec) if batched else None
         return None
+
+    def join(self, concat: Concat, reader: Function) -> Function | None:
+        """The reader of a concatenation's inputs: a convolution takes several images' channels side by side."""
+        fits = concat.axis == 3 and len(concat.rescale) <= MOST_SOURCES
+        if not fits or not isinstance(reader, PackedConvolution) or not reader.joins:
+            return None
+        return lambda *inputs: reader.joined(concat.rescale, inputs)
 
     def set_threads(self, count: int) -> None:
         """How many cores the calling thread's operators may use."""

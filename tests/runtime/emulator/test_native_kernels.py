@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from runtime.emulator import reference
 from runtime.emulator.layer import Layer
 from runtime.emulator.native import native_kernels, native_selftest
-from runtime.emulator.native.library import Isa, Library
+from runtime.emulator.native.library import Isa, Library, PackedConvolution
 from runtime.emulator.program import Program
 from runtime.emulator.rounding import dpu_round
 from runtime.emulator.spec import Activation, Concat, Convolution, Eltwise, Pool, Rules, Window
@@ -57,6 +57,24 @@ def test_convolution(case: tuple[Layer, Array]) -> None:
         got = computed(isa, *case)
         assert got is not None
         np.testing.assert_array_equal(got, expected, err_msg=isa.name)
+
+
+@quick
+@given(case=layers(), data=st.data())
+def test_convolution_of_inputs_side_by_side(case: tuple[Layer, Array], data: st.DataObject) -> None:
+    layer, x = case
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, x.shape[3] - 1)), max_size=3))) if x.shape[3] > 1 else []
+    parts = np.split(x, cuts, axis=3)
+    shifts = tuple(data.draw(st.integers(-9, 10)) for _ in parts)
+    expected = wanted(layer, reference.concat(Concat(3, shifts), *parts))
+    for isa in EVERY_ISA:
+        made = native_selftest.convolution(library(isa), layer)
+        assert isinstance(made, PackedConvolution)
+        if made.joins:
+            np.testing.assert_array_equal(made.joined(shifts, parts), expected, err_msg=isa.name)
+        elif any(shifts):
+            with pytest.raises(RuntimeError):
+                made.joined(shifts, parts)
 
 
 @each_isa
@@ -193,6 +211,8 @@ def test_whole_network(isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
     fast, slow = program(graph, isa, monkeypatch), Program(graph, "reference")
     assert fast.kernels == "native"
     expected = slow.run({slow.inputs[0].name: x}, dump=True)
+    for name, values in fast.run({fast.inputs[0].name: x}).items():  # without the concatenations
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
     for name, values in fast.run({fast.inputs[0].name: x}, dump=True).items():
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
 
@@ -251,6 +271,10 @@ def test_an_array_of_another_size_is_refused() -> None:
     assert function is not None
     with pytest.raises(ValueError, match=r"made for int8 \[2, 2, 4\] was given int8 \[1, 3, 2, 4\]"):
         function(np.zeros((1, 3, 2, 4), np.int8))
+    assert isinstance(function, PackedConvolution)
+    for two in ((1, 2, 2, 2), (1, 2, 2, 3)), ((1, 2, 2, 2), (2, 2, 2, 2)):
+        with pytest.raises(ValueError, match="was given int8"):
+            function.joined((0, 0), [np.zeros(shape, np.int8) for shape in two])
 
 
 def test_not_contiguous_inputs() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from runtime.emulator.layer import Layer
 from runtime.emulator.native.library import Isa, Library, PackedConvolution
 from runtime.emulator.native.native_kernels import table
+from runtime.emulator.reference import concat
 from runtime.emulator.reference import convolution as reference
-from runtime.emulator.spec import Activation, Convolution, Window
+from runtime.emulator.spec import Activation, Concat, Convolution, Window
 from tests.runtime.emulator.cases import ACTIVATIONS, integers, quick
 from tests.runtime.emulator.native import library, needs_compiler
 from xmodel.graph import Array
@@ -66,6 +67,18 @@ def layers(draw: Any) -> tuple[Layer, Array]:
 @given(case=layers(), tile=st.sampled_from([2, 4]))
 def test_any_layer(case: tuple[Layer, Array], tile: int) -> None:
     np.testing.assert_array_equal(packed(case[0], tile)(case[1]), wanted(*case))
+
+
+@quick
+@given(case=layers(), tile=st.sampled_from([2, 4]), data=st.data())
+def test_any_layer_of_inputs_side_by_side(case: tuple[Layer, Array], tile: int, data: st.DataObject) -> None:
+    layer, x = case
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, x.shape[3] - 1)), max_size=3))) if x.shape[3] > 1 else []
+    parts = np.split(x, cuts, axis=3)
+    shifts = tuple(data.draw(st.integers(-10, 11)) for _ in parts)
+    np.testing.assert_array_equal(
+        packed(layer, tile).joined(shifts, parts), wanted(layer, concat(Concat(3, shifts), *parts))
+    )
 
 
 @pytest.mark.parametrize(

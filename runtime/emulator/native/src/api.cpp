@@ -35,10 +35,13 @@ UNMASK_EXPORT void unmask_convolution_delete(unmask::Convolution* convolution) {
 
 UNMASK_EXPORT int unmask_convolution_parts(const unmask::Convolution* convolution) { return convolution->parts(); }
 
-UNMASK_EXPORT int unmask_convolution_run(const unmask::Convolution* convolution, const int8_t* x, int images,
-                                         int8_t* y) {
+UNMASK_EXPORT int unmask_convolution_joins(const unmask::Convolution* convolution) { return convolution->joins(); }
+
+// Reads the channels of several sources side by side; only a convolution that joins takes more than one, or a shift.
+UNMASK_EXPORT int unmask_convolution_run(const unmask::Convolution* convolution, const UnmaskSource* sources, int count,
+                                         int images, int8_t* y) {
   try {
-    convolution->run(x, images, y);
+    convolution->run({sources, count}, images, y);
     return DONE;
   } catch (const std::exception&) {
     return NO_MEMORY;

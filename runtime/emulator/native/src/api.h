@@ -17,6 +17,12 @@ struct UnmaskConvolution {
   int32_t isa;
 };
 
+// What a convolution reads: images of `channels` int8 a pixel, each value rescaled by 2^-shift.
+struct UnmaskSource {
+  const int8_t* x;
+  int32_t channels, shift;
+};
+
 // A pool; rescale is fp_in - fp_out, shift that of an average.
 struct UnmaskPool {
   int32_t height, width, channels;

@@ -14,6 +14,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "elementwise.h"
 #include "pool.h"
 #include "target.h"
 
@@ -68,7 +69,7 @@ Scratch& scratch() {
 
 struct Convolution::Work {
   const Convolution* self;
-  const int8_t* x;
+  Sources sources;
   int8_t* y;
   int tiles, rows, chunks;
   std::atomic<bool> failed{false};
@@ -411,17 +412,18 @@ int Convolution::rows_a_tile() const {
   return static_cast<int>(std::clamp<ptrdiff_t>(lines / stride_in_y_, 1, grid_height_));
 }
 
-void Convolution::run(const int8_t* x, int images, int8_t* y) const {
+void Convolution::run(const Sources& sources, int images, int8_t* y) const {
+  if (sources.count > MOST_SOURCES || (!joins() && !sources.plain())) throw std::invalid_argument("several sources");
   if (winograd_ != nullptr) {
     Epilogue epilogue = epilogue_;
     epilogue.bias = parts_.front().bias.data();
     epilogue.wide_bias = parts_.front().wide_bias.data();
-    winograd_->run(x, images, epilogue, finish_, y);
+    winograd_->run(sources, images, epilogue, finish_, y);
     return;
   }
   Work work{};
   work.self = this;
-  work.x = x;
+  work.sources = sources;
   work.y = y;
   work.rows = rows_a_tile();
   work.tiles = ceil_div(grid_height_, work.rows);
@@ -450,25 +452,25 @@ void Convolution::work(void* context, int index) {
 }
 
 void Convolution::rows(const Work& work, int image, int first, int last, int begin, int end) const {
-  const size_t in = static_cast<size_t>(spec_.height) * spec_.width * spec_.channels;
   const size_t out = static_cast<size_t>(spec_.out_height) * spec_.out_width * spec_.made;
-  const Lines base = lines(work.x + static_cast<size_t>(image) * in, first, last);
+  const Lines base = lines(work.sources, image, first, last);
   if (kernel_->start != nullptr) kernel_->start();
   int8_t* y = work.y + static_cast<size_t>(image) * out;
   for (const Part& part : parts_) part_tile(part, base, first, std::min(last, part.grid_height), y, begin, end);
   if (kernel_->stop != nullptr) kernel_->stop();
 }
 
-Convolution::Lines Convolution::lines(const int8_t* image, int first, int last) const {
+Convolution::Lines Convolution::lines(const Sources& sources, int image, int first, int last) const {
   const int top = first * stride_in_y_ + low_y_, count = (last - 1 - first) * stride_in_y_ + high_y_ - low_y_ + 1;
-  if (wide_count_ > 0) fill_wide(image, top, count);
+  const int8_t* x = sources.of[0].x + static_cast<size_t>(image) * spec_.height * spec_.width * spec_.channels;
+  if (wide_count_ > 0) fill_wide(x, top, count);
   const int16_t* wide = scratch().wide.data();
-  if (direct_) return {reinterpret_cast<const uint8_t*>(image) + top * line_, wide};
-  fill_lines(image, top, count);
+  if (direct_) return {reinterpret_cast<const uint8_t*>(x) + top * line_, wide};
+  fill_lines(sources, image, top, count);
   return {scratch().lines.data(), wide};
 }
 
-void Convolution::fill_lines(const int8_t* image, int top, int count) const {
+void Convolution::fill_lines(const Sources& sources, int image, int top, int count) const {
   std::vector<uint8_t>& buffer = scratch().lines;
   const size_t line = static_cast<size_t>(line_), needed = static_cast<size_t>(count) * line + slack_;
   if (buffer.size() < needed) buffer.resize(needed);
@@ -483,14 +485,29 @@ void Convolution::fill_lines(const int8_t* image, int top, int count) const {
       std::memcpy(to, pattern_.data(), line);
       continue;
     }
-    const uint8_t* from =
-        reinterpret_cast<const uint8_t*>(image) + (static_cast<size_t>(y) * spec_.width + left) * spec_.channels;
     std::memcpy(to, pattern_.data(), before);
+    read(sources, (static_cast<size_t>(image) * spec_.height + y) * spec_.width + left, right - left, to + before);
     const uint8_t* with = pattern_.data() + before;
-    if (offset_) for (size_t k = 0; k < inside; ++k) to[before + k] = from[k] ^ with[k];
-    else std::memcpy(to + before, from, inside);
+    if (offset_) for (size_t k = 0; k < inside; ++k) to[before + k] ^= with[k];
     std::memcpy(to + before + inside, with + inside, line - before - inside);
   }
+}
+
+// `pixels` pixels from `pixel` on, all channels of a pixel together.
+void Convolution::read(const Sources& sources, size_t pixel, int pixels, uint8_t* to) const {
+  if (sources.plain()) {
+    std::memcpy(to, sources.of[0].x + pixel * spec_.channels, static_cast<size_t>(pixels) * spec_.channels);
+    return;
+  }
+  const int8_t* from[MOST_SOURCES];
+  int64_t widths[MOST_SOURCES];
+  int32_t shifts[MOST_SOURCES];
+  for (int i = 0; i < sources.count; ++i) {
+    from[i] = sources.of[i].x + pixel * sources.of[i].channels;
+    widths[i] = sources.of[i].channels;
+    shifts[i] = sources.of[i].shift;
+  }
+  concat_here(sources.count, from, widths, shifts, pixels, reinterpret_cast<int8_t*>(to), spec_.isa);
 }
 
 void Convolution::fill_wide(const int8_t* image, int top, int count) const {

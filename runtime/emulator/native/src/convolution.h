@@ -33,7 +33,9 @@ class Convolution {
   // channel can be below 0; table 256 or null. Throws std::invalid_argument when sums do not fit.
   Convolution(const UnmaskConvolution& spec, const int8_t* weights, const int64_t* half_steps, const uint8_t* negative,
               const int8_t* table);
-  void run(const int8_t* x, int images, int8_t* y) const;
+  // Several sources, or one with a shift, only where `joins`.
+  void run(const Sources& sources, int images, int8_t* y) const;
+  bool joins() const { return winograd_ != nullptr || (!direct_ && wide_count_ == 0); }
 
   // Parts that Winograd's way takes the channels in, 1 without it.
   int parts() const { return winograd_ == nullptr ? 1 : winograd_->parts(); }
@@ -68,8 +70,9 @@ class Convolution {
     const uint8_t* bytes;
     const int16_t* wide;
   };
-  Lines lines(const int8_t* image, int first, int last) const;
-  void fill_lines(const int8_t* image, int top, int count) const;
+  Lines lines(const Sources& sources, int image, int first, int last) const;
+  void fill_lines(const Sources& sources, int image, int top, int count) const;
+  void read(const Sources& sources, size_t pixel, int pixels, uint8_t* to) const;
   void fill_wide(const int8_t* image, int top, int count) const;
   void part_tile(const Part& part, Lines base, int first, int last, int8_t* out, int begin, int end) const;
 

@@ -171,12 +171,24 @@ void add(int count, const int8_t* const* inputs, const int32_t* falls, int shift
   parallel(tasks(size, PIECE), isa >= AVX2 ? add_avx2 : add_any, &work);
 }
 
+static ConcatWork concat_work(int count, const int8_t* const* inputs, const int64_t* widths, const int32_t* shifts,
+                              int64_t rows, int8_t* y) {
+  ConcatWork work{count, inputs, widths, shifts, rows, rows, 0, y};
+  for (int i = 0; i < count; ++i) work.width += widths[i];
+  return work;
+}
+
 void concat(int count, const int8_t* const* inputs, const int64_t* widths, const int32_t* shifts, int64_t rows,
             int8_t* y, int isa) {
-  ConcatWork work{count, inputs, widths, shifts, rows, 1, 0, y};
-  for (int i = 0; i < count; ++i) work.width += widths[i];
+  ConcatWork work = concat_work(count, inputs, widths, shifts, rows, y);
   work.rows_a_task = std::max<int64_t>(1, 2 * PIECE / std::max<int64_t>(work.width, 1));
   parallel(tasks(rows, work.rows_a_task), isa >= AVX2 ? concat_avx2 : concat_any, &work);
+}
+
+void concat_here(int count, const int8_t* const* inputs, const int64_t* widths, const int32_t* shifts, int64_t rows,
+                 int8_t* y, int isa) {
+  ConcatWork work = concat_work(count, inputs, widths, shifts, rows, y);
+  (isa >= AVX2 ? concat_avx2 : concat_any)(&work, 0);
 }
 
 }  // namespace unmask

@@ -17,4 +17,8 @@ void add(int count, const int8_t* const* inputs, const int32_t* falls, int shift
 void concat(int count, const int8_t* const* inputs, const int64_t* widths, const int32_t* shifts, int64_t rows,
             int8_t* y, int isa);
 
+// The same, on the calling thread alone.
+void concat_here(int count, const int8_t* const* inputs, const int64_t* widths, const int32_t* shifts, int64_t rows,
+                 int8_t* y, int isa);
+
 }  // namespace unmask

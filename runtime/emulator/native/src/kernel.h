@@ -4,7 +4,18 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "api.h"
+
 namespace unmask {
+
+constexpr int MOST_SOURCES = 8;
+
+// What is read side by side.
+struct Sources {
+  const UnmaskSource* of;
+  int count;
+  bool plain() const { return count == 1 && of[0].shift == 0; }
+};
 
 // Packed weights of one block of output channels. A step multiplies the bytes at one offset from each pixel.
 struct Block {

@@ -67,7 +67,7 @@ UNMASK_INLINE void spread(const int16_t* a, const int16_t* b, const int16_t* c, 
 
 struct Winograd::Work {
   const Winograd* self;
-  const int8_t* x;
+  Sources sources;
   int8_t* y;
   const Epilogue* epilogue;
   Finish finish;
@@ -160,10 +160,10 @@ void Winograd::pack(const int8_t* weights) {
   }
 }
 
-void Winograd::run(const int8_t* x, int images, const Epilogue& epilogue, Finish finish, int8_t* y) const {
+void Winograd::run(const Sources& sources, int images, const Epilogue& epilogue, Finish finish, int8_t* y) const {
   Work work{};
   work.self = this;
-  work.x = x;
+  work.sources = sources;
   work.y = y;
   work.epilogue = &epilogue;
   work.finish = finish;
@@ -245,23 +245,32 @@ void Winograd::multiply(const Work& work, int tiles, int group, int count, int p
 void Winograd::load(const Work& work, int first, int last) const {
   Buffer<int16_t>& inputs = scratch().inputs;
   inputs.reserve(static_cast<size_t>(positions_) * work.position);
-  const int edge = kernel_->side + 2, tiles_an_image = tiles_y_ * tiles_x_;
-  const ptrdiff_t pixel = spec_.channels, line = spec_.width * pixel;
+  const int8_t* pixels[36];
   for (int tile = first; tile < last; ++tile) {
-    const int image = tile / tiles_an_image, place = tile % tiles_an_image;
-    const int top = place / tiles_x_ * kernel_->side - spec_.top, left = place % tiles_x_ * kernel_->side - spec_.left;
-    const int begin = std::clamp(-left, 0, edge), end = std::clamp(spec_.width - left, begin, edge);
-    const int8_t* x = work.x + image * (spec_.height * line);
-    const int8_t* pixels[36];
-    for (int i = 0; i < edge; ++i) {
-      const int8_t** to = pixels + i * edge;
-      const bool inside = top + i >= 0 && top + i < spec_.height;
-      if (!inside || begin > 0 || end < edge) std::fill_n(to, edge, zeros_.data());
-      if (!inside) continue;
-      const ptrdiff_t at = (top + i) * line + left * pixel;
-      for (int j = begin; j < end; ++j) to[j] = x + (at + j * pixel);
+    int16_t* to = inputs.data() + (tile - first) * row_;
+    for (int i = 0; i < work.sources.count; ++i) {
+      const UnmaskSource& source = work.sources.of[i];
+      gather(source, tile, pixels);
+      kernel_->input(pixels, source.channels, source.shift, to, work.position);
+      to += source.channels;  // what the last 16 channels had too many is written over
     }
-    kernel_->input(pixels, spec_.channels, inputs.data() + (tile - first) * row_, work.position);
+  }
+}
+
+// The pixels that a tile reads, zeros outside of the image.
+void Winograd::gather(const UnmaskSource& source, int tile, const int8_t** pixels) const {
+  const int edge = kernel_->side + 2, tiles_an_image = tiles_y_ * tiles_x_;
+  const ptrdiff_t pixel = source.channels, line = spec_.width * pixel;
+  const int image = tile / tiles_an_image, place = tile % tiles_an_image;
+  const int top = place / tiles_x_ * kernel_->side - spec_.top, left = place % tiles_x_ * kernel_->side - spec_.left;
+  const int begin = std::clamp(-left, 0, edge), end = std::clamp(spec_.width - left, begin, edge);
+  const int8_t* x = source.x + image * (spec_.height * line);
+  for (int i = 0; i < edge; ++i, pixels += edge) {
+    const bool inside = top + i >= 0 && top + i < spec_.height;
+    if (!inside || begin > 0 || end < edge) std::fill_n(pixels, edge, zeros_.data());
+    if (!inside) continue;
+    const ptrdiff_t at = (top + i) * line + left * pixel;
+    for (int j = begin; j < end; ++j) pixels[j] = x + (at + j * pixel);
   }
 }
 

@@ -69,11 +69,29 @@ struct Tile<2> {
   }
 };
 
-template <int SIDE>
-UNMASK_AVX2 void input(const int8_t* const* pixels, int channels, int16_t* to, ptrdiff_t position) {
+enum class Scaling { NONE, RIGHT, LEFT };
+
+// int8 of value / 2^shift, half up, as 16-bit numbers; `by` is |shift|
+template <Scaling SCALING>
+UNMASK_AVX2 UNMASK_INLINE V widened(const int8_t* from, __m128i by, V half) {
+  V x = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  if (SCALING == Scaling::RIGHT) x = _mm256_sra_epi16(add16(x, half), by);
+  if (SCALING == Scaling::LEFT) {
+    x = _mm256_sll_epi16(x, by);
+    x = _mm256_min_epi16(_mm256_max_epi16(x, _mm256_set1_epi16(-128)), _mm256_set1_epi16(127));
+  }
+  return x;
+}
+
+template <int SIDE, Scaling SCALING>
+UNMASK_AVX2 void scaled_input(const int8_t* const* pixels, int channels, int shift, int16_t* to, ptrdiff_t position) {
   constexpr int EDGE = SIDE + 2;
   alignas(32) int8_t rest[EDGE * EDGE][CHANNELS];
   const int8_t* last[EDGE * EDGE];
+  // beyond: nothing but 0 is left to the right, and all but 0 saturates to the left
+  const int by = shift > 9 ? 9 : shift < -8 ? 8 : shift < 0 ? -shift : shift;
+  const __m128i count = _mm_cvtsi32_si128(by);
+  const V half = _mm256_set1_epi16(static_cast<int16_t>(by > 0 ? 1 << (by - 1) : 0));
   for (int c = 0; c < channels; c += CHANNELS) {
     const int8_t* const* from = pixels;
     int at = c;
@@ -91,8 +109,7 @@ UNMASK_AVX2 void input(const int8_t* const* pixels, int channels, int16_t* to, p
     for (int j = 0; j < EDGE; ++j) {
       V d[EDGE], w[EDGE];
 #pragma GCC unroll 6
-      for (int i = 0; i < EDGE; ++i)
-        d[i] = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from[i * EDGE + j] + at)));
+      for (int i = 0; i < EDGE; ++i) d[i] = widened<SCALING>(from[i * EDGE + j] + at, count, half);
       Tile<SIDE>::inputs(d, w);
 #pragma GCC unroll 6
       for (int i = 0; i < EDGE; ++i) lines[i][j] = w[i];
@@ -106,6 +123,13 @@ UNMASK_AVX2 void input(const int8_t* const* pixels, int channels, int16_t* to, p
         _mm256_storeu_si256(reinterpret_cast<V*>(to + (i * EDGE + j) * position + c), w[j]);
     }
   }
+}
+
+template <int SIDE>
+void input(const int8_t* const* pixels, int channels, int shift, int16_t* to, ptrdiff_t position) {
+  if (shift == 0) scaled_input<SIDE, Scaling::NONE>(pixels, channels, shift, to, position);
+  else if (shift > 0) scaled_input<SIDE, Scaling::RIGHT>(pixels, channels, shift, to, position);
+  else scaled_input<SIDE, Scaling::LEFT>(pixels, channels, shift, to, position);
 }
 
 // 2^DOUBLING times the sums of 8 channels, pixel by pixel
