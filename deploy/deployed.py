@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from compile.decode.parameters import with_parameters
 from deploy.kernels import KernelChoice
-from deploy.roles import Roles, real, roles
+from deploy.roles import Roles, real, roles, sigmoid
+from runtime import deepynet
 from runtime.preprocess import decode, to_int8
 from xmodel import file
 from xmodel.errors import ArtifactError, UnavailableError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 Device = Literal["auto", "card", "emulator"]
+Compat = Literal["deepynet"]
 Take = Callable[[int, NDArray[np.float32], float], None]
 Fail = Callable[[int, str], None]
 MOST_THREADS = 4  # runners by default: each holds the activations of a whole batch
@@ -43,7 +45,10 @@ def backend(device: Device) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The compiled `graph`, what its outputs mean, and how crops become its input."""
+    """The compiled `graph`, what its outputs mean, and how crops become its input.
+
+    `compat` takes the arithmetic around the network from another program: see `runtime.deepynet`.
+    """
 
     graph: Graph
     file: str
@@ -51,9 +56,10 @@ class Deployed:
     roles: Roles
     fix_point: int
     kernels: KernelChoice
+    compat: Compat | None = None
 
     @staticmethod
-    def load(path: Path, kernels: KernelChoice = "auto") -> Deployed:
+    def load(path: Path, kernels: KernelChoice = "auto", compat: Compat | None = None) -> Deployed:
         """Read a compiled file: ours, or the vendor's for the VCK5000. Raises `UsageError` or `ArtifactError`."""
         graph = with_parameters(file.read(path))
         spec, found = Preprocessing.load(graph), roles(graph)
@@ -65,7 +71,7 @@ class Deployed:
                 where=str(path),
                 hint="Give the .xmodel that `unmask compile` wrote.",
             )
-        return Deployed(graph, path.name, spec, found, fix_point, kernels)
+        return Deployed(graph, path.name, spec, found, fix_point, kernels, compat)
 
     @property
     def mask_shape(self) -> tuple[int, ...]:
@@ -88,8 +94,18 @@ class Deployed:
             "target": self.target,
         }
 
+    @property
+    def flaws(self) -> list[str]:
+        """What is known to be wrong with the arithmetic of `compat`, a sentence each; none without it."""
+        return deepynet.flaws(self.spec, self.fix_point, self.roles.sigmoid_on_dpu) if self.compat else []
+
     def _load(self, path: Path) -> NDArray[np.int8]:
-        return to_int8(decode(path, self.spec), self.spec, self.fix_point)
+        image = decode(path, self.spec)
+        return deepynet.to_int8(image, self.fix_point) if self.compat else to_int8(image, self.spec, self.fix_point)
+
+    def _p_real(self, score: NDArray[np.float32]) -> NDArray[np.float32]:
+        p_real = self.roles.p_real(score)
+        return sigmoid(p_real) if self.compat and self.roles.sigmoid_on_dpu else p_real
 
     def picture(self, path: Path) -> NDArray[np.uint8]:
         """The crop as the network sees it, RGB uint8 (H, W, 3)."""
@@ -132,7 +148,7 @@ class Deployed:
 
         def sink(result: Result[S]) -> None:
             logits, score = (result.outputs[op.output.name] for op in (self.roles.mask, self.roles.score))
-            p_real = self.roles.p_real(real(score.reshape(1, -1), self.roles.score.output))
+            p_real = self._p_real(real(score.reshape(1, -1), self.roles.score.output))
             take(result.index, real(logits, self.roles.mask.output), float(p_real[0]))
             advance(1)
 

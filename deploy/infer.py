@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deploy import journal, pictures, plots
 from deploy.console import Output, printable
 from deploy.crops import FAKE, NAMES, REAL, Crop, digest, find_masks, list_crops, read_labels
-from deploy.deployed import Deployed, Device, backend
+from deploy.deployed import Compat, Deployed, Device, backend
 from deploy.files import compiled_file, existing
 from deploy.journal import Entry, Journal
 from deploy.judge import Judge, nothing_readable
@@ -46,6 +46,7 @@ class InferJob:
     kernels: KernelChoice = "auto"
     limit: int | None = None
     resume: bool = True
+    compat: Compat | None = None
 
 
 @dataclass(slots=True)
@@ -105,14 +106,15 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     device = backend(job.device)
     inputs = {source.name: artifact.sha256(source), "crops": digest(crops)}
     inputs |= {name: artifact.sha256(path) for name, path in (("labels", labels), ("masks", truth)) if path}
-    wanted = artifact.record("infer", inputs, {"device": device, "kernels": job.kernels, "threads": job.threads})
+    decisive = {"kernels": job.kernels, "compat": job.compat}
+    wanted = artifact.record("infer", inputs, {"device": device, "threads": job.threads, **decisive})
 
     # Threads change no result, so a run may go on with more or fewer.
-    key = sha256(json.dumps({**wanted, "arguments": {"kernels": job.kernels}}, sort_keys=True).encode()).hexdigest()
+    key = sha256(json.dumps({**wanted, "arguments": decisive}, sort_keys=True).encode()).hexdigest()
     earlier = artifact.outputs_of(job.out)
 
     def work() -> list[str]:
-        deployed = Deployed.load(source, job.kernels)
+        deployed = Deployed.load(source, job.kernels, job.compat)
         with journal.held(job.out, MASKS, not job.resume):
             kept = Journal(job.out, MASKS, SEGMENTATION, key, deployed.mask_shape, earlier)
             with closing(kept):
@@ -187,6 +189,7 @@ def _report(
         "accuracy": score(predictions),
         "masks": score_masks(predictions),
         "speed": speed,
+        "compat": deployed.compat and {"name": deployed.compat, "flaws": deployed.flaws},
         "unreadable": [{"file": p.file, "reason": p.error} for p in predictions if p.error],
         "missing_labels": [p.file for p in read if p.label is None] if judge.labels else [],
         "bad_masks": [{"file": name, "reason": reason} for name, reason in judge.bad_masks.items()],

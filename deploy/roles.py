@@ -12,26 +12,29 @@ from numpy.typing import NDArray
 from xmodel.errors import ArtifactError
 from xmodel.graph import Graph, Op, Tensor
 
+_SIGMOIDS = frozenset({"sigmoid", "hard-sigmoid", "hard-sigmoid-fix"})
 # Ops that hand values on, so that a sigmoid before them still is the last thing that happened.
 _HAND_ON = frozenset({"fix", "fix2float", "float2fix", "download", "upload", "reshape", "reshape-fix", "squeeze"})
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Output ops of a detector: `mask` (n, H, W, 2) logits, `score` (n, 1), and what the host does to it."""
+    """Output ops of a detector: `mask` (n, H, W, 2) logits, `score` (n, 1), and what the host does to it.
+
+    `sigmoid_on_dpu`: the DPU's own output is a probability already.
+    """
 
     mask: Op
     score: Op
     sigmoid_on_host: bool
+    sigmoid_on_dpu: bool = False
 
     def p_real(self, score: NDArray[np.float32]) -> NDArray[np.float32]:
         """`score` as P(real) (n,): after exactly one sigmoid, the network's or the host's."""
         values = score.reshape(len(score), -1)[:, 0].astype(np.float32)
         if not self.sigmoid_on_host:
             return values
-        halved = np.tanh(values.astype(np.float64) / 2)  # the sigmoid without overflow
-        p: NDArray[np.float32] = ((1 + halved) / 2).astype(np.float32)
-        return p
+        return sigmoid(values)
 
 
 def roles(graph: Graph) -> Roles:
@@ -45,7 +48,16 @@ def roles(graph: Graph) -> Roles:
             f"an image, but its outputs are: {found}.",
             hint="`unmask run` runs any graph on .npy inputs.",
         )
-    return Roles(masks[0], scores[0], not _ends_in_sigmoid(graph, scores[0]))
+    last = _last_op(graph, scores[0])
+    ends = last.type in _SIGMOIDS or last.get("nonlinear") == "HSIGMOID"
+    return Roles(masks[0], scores[0], not ends, ends and _on_dpu(graph, last))
+
+
+def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-values)), without overflow."""
+    halved = np.tanh(values.astype(np.float64) / 2)
+    p: NDArray[np.float32] = ((1 + halved) / 2).astype(np.float32)
+    return p
 
 
 def real(array: NDArray[Any], tensor: Tensor) -> NDArray[np.float32]:
@@ -55,9 +67,15 @@ def real(array: NDArray[Any], tensor: Tensor) -> NDArray[np.float32]:
     return array.astype(np.float32) * np.float32(2.0**-tensor.fix_point)
 
 
-def _ends_in_sigmoid(graph: Graph, op: Op) -> bool:
+def _last_op(graph: Graph, op: Op) -> Op:
+    """The last op before `op`, or `op` itself, that computes something."""
     for _ in graph.ops:
         if op.type not in _HAND_ON or not op.input_names:
             break
         op = graph.op(op.input_names[0])
-    return op.type in ("sigmoid", "hard-sigmoid", "hard-sigmoid-fix")
+    return op
+
+
+def _on_dpu(graph: Graph, op: Op) -> bool:
+    parts = graph.root.children if graph.root else ()
+    return any(part.get("device") == "DPU" and op.name in part.all_ops() for part in parts)

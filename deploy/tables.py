@@ -19,6 +19,14 @@ def accuracy_line(score: Mapping[str, Any]) -> str:
     )
 
 
+def compat_line(compat: Mapping[str, Any]) -> str:
+    """What is wrong with the arithmetic that `--compat` took."""
+    return (
+        f"--compat {compat['name']} imitates the published script, so these results are for comparing with its numbers "
+        f"only, and the plain command gives better ones. {' '.join(compat['flaws'])}"
+    )
+
+
 def bottleneck_line(speed: Mapping[str, Any]) -> str:
     """Where the time of a run went, and how many threads to try; `speed` as `Deployed.run` gives it."""
     what = {"host": "decoding", "device": "running the network", "sink": "writing results"}[speed["bottleneck"]]

@@ -86,7 +86,8 @@ def to_float(image: Pixels, spec: Preprocessing) -> NDArray[np.float32]:
 def table(spec: Preprocessing, fix_point: int) -> NDArray[np.int8]:
     """int8 [256, 3]: what each pixel value of each channel becomes at `fix_point`, half up and saturated."""
     every = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    scaled = to_float(every, spec).astype(np.float64) * 2.0**fix_point
+    with np.errstate(over="ignore"):  # a file may hold any fix position; infinity saturates
+        scaled = np.ldexp(to_float(every, spec).astype(np.float64), fix_point)
     return np.clip(np.floor(scaled + 0.5), -128, 127).astype(np.int8)
 
 

@@ -30,6 +30,10 @@ def infer(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on where an interrupted run was, or start again.")
     ] = True,
+    compat: Annotated[
+        Literal["deepynet"] | None,
+        typer.Option(help="Imitate another program's arithmetic, flaws included, to compare with its numbers."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -43,8 +47,10 @@ def infer(
     from deploy.judge import demand
 
     output = Output.of(context, json, quiet)
-    job = InferJob(model, crops, out, labels, masks, device, threads, kernels, limit, resume)
+    job = InferJob(model, crops, out, labels, masks, device, threads, kernels, limit, resume, compat)
     report, ran = infer_stage(job, output)
+    if report["compat"]:
+        output.warn(tables.compat_line(report["compat"]))
     counts, speed = report["counts"], report["speed"]
     lines = [
         f"{counts['read']} of {counts['inputs']} crops judged on the {speed['device']}: "

@@ -142,3 +142,7 @@ def test_table_is_the_quantized_float_value() -> None:
     every = np.arange(256, dtype=np.uint8).reshape(256, 1, 1).repeat(3, axis=2)
     wanted = np.clip(np.floor(to_float(every, spec).astype(np.float64) * 32 + 0.5), -128, 127)
     np.testing.assert_array_equal(table(spec, 5), wanted[:, 0])
+
+
+def test_any_fix_position_saturates() -> None:
+    assert table(SPEC, 2**31 - 1)[:2, 0].tolist() == [0, 127] and not table(SPEC, -(2**31)).any()
