@@ -60,20 +60,31 @@ def _checked(tensor: Tensor, item: Any, what: str, dynamic: bool) -> Array:
             f"{name} is a strided view of {shape}, which VART reads as if it were contiguous.",
             hint="Use np.ascontiguousarray, or order='C'.",
         )
-    each = math.prod(tensor.dims[1:])
-    images, rest = divmod(array.size, each)
-    if dynamic and array.ndim and images != array.shape[0]:
-        rest = rest or 1
-    if rest or not images:
+    images = _images(tensor, array) if _whole(tensor, array, dynamic) else 0
+    if not images:
         raise UsageError(
-            f"{name} is {shape}, {array.size} values; the tensor takes {tensor.dims}, {each} values an image.",
-            hint="Give it whole images, NHWC.",
+            f"{name} is {shape}, {array.size} values; the tensor takes {tensor.dims}, "
+            f"{math.prod(tensor.dims[1:])} values an image.",
+            hint="Give it whole images, NHWC, the first dimension counting them.",
         )
     if images > (tensor.dims or [1])[0]:
         raise UsageError(
             f"{name} holds {images} images; a job takes at most {tensor.dims[0]}.", hint="Split it into several jobs."
         )
     return array
+
+
+def _whole(tensor: Tensor, array: Array, dynamic: bool) -> bool:
+    """Whether `array` is whole images: its first dimension counts them, or it is flat, or one image, or ends in one.
+
+    The other dimensions may be anything of the right size: VART sees memory.
+    """
+    image = tuple(tensor.dims[1:])
+    each = math.prod(image)
+    if array.ndim and array.shape[0] * each == array.size:
+        return True
+    tail = array.shape[array.ndim - len(image) :]
+    return not dynamic and array.size % each == 0 and (array.ndim == 1 or array.size == each or tail == image)
 
 
 def count(bound: Sequence[tuple[Tensor, Array]]) -> int:

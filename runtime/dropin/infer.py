@@ -305,7 +305,7 @@ _RULES: dict[str, Rule] = {
     "matmul": _matmul,
     "inner-product": _inner_product,
     "transpose": _transpose,
-    "strided_slice": _slice,
+    **dict.fromkeys(("strided_slice", "strided_slice-fix"), _slice),
     "shape": lambda asked: (len(asked.dims()),),
     **dict.fromkeys(
         (

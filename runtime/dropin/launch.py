@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 
+import numpy as np
+
 from xmodel.errors import UnmaskError, UsageError
 
 MODULES = Path(__file__).parent / "modules"
@@ -18,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 # `model`, for one, because Unmask has imported it. What runs the networks stays loaded under its full names.
 _OURS = ("arch", "benchmarks", "compile", "deploy", "model", "quantize", "runtime", "tests", "xmodel")
 _UNUSED = ("benchmarks.", "deploy.", "model.", "quantize.", "tests.")
+
+# Names that numpy had for Python's own types until 1.24: applications of that time use them.
+_FORMER = {"bool": bool, "complex": complex, "float": float, "int": int, "object": object, "str": str}
 
 
 def launch(app: Path, arguments: Sequence[str]) -> int:
@@ -45,6 +50,7 @@ def _become(app: Path, file: str, arguments: Sequence[str]) -> ModuleType:
     """The application's main module, with the interpreter's state as it expects it."""
     import runtime.dropin.runner  # noqa: F401 - loaded while the names are still ours
 
+    vars(np).update({name: kind for name, kind in _FORMER.items() if name not in vars(np)})
     for name in list(sys.modules):
         if name in _OURS or name.startswith(_UNUSED):
             del sys.modules[name]
@@ -67,7 +73,8 @@ def _run(source: bytes, file: str, module: ModuleType) -> int:
         print(_frames(error.__traceback__, file), file=sys.stderr, end="")
         raise
     except BaseException as error:
-        sys.excepthook(type(error), error, _within(error.__traceback__, file))
+        error.__traceback__ = _within(error.__traceback__, file)
+        sys.excepthook(type(error), error, error.__traceback__)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
 

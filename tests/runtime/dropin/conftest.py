@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deploy import application
@@ -35,7 +36,7 @@ class Names:
 def _interpreter() -> Iterator[None]:
     """Put back what an application changes of the interpreter."""
     before, modules, hook = session.current(), dict(sys.modules), threading.excepthook
-    path, argv, folder = list(sys.path), list(sys.argv), Path.cwd()
+    path, argv, folder, numpy = list(sys.path), list(sys.argv), Path.cwd(), set(vars(np))
     try:
         yield
     finally:
@@ -43,6 +44,8 @@ def _interpreter() -> Iterator[None]:
         session.use(before)
         sys.path[:], sys.argv[:] = path, argv
         threading.excepthook = hook
+        for name in set(vars(np)) & {"bool", "complex", "float", "int", "object", "str"} - numpy:
+            delattr(np, name)
         for name in set(sys.modules) - set(modules):
             origin = str(getattr(sys.modules[name], "__file__", "") or "")
             if name.split(".")[0] in ("xir", "vart", "vitis_ai_library", "vart_op_imp") or "/test_" in origin:
