@@ -29,6 +29,7 @@ from deploy.verbs import (
     setup,
     summary,
     train,
+    video,
     xmodel,
 )
 from xmodel.artifact import versions
@@ -89,6 +90,7 @@ app.command("compile")(compiler.compile_)
 app.command("run")(run.run)
 app.command("infer")(infer.infer)
 app.command("exec", context_settings=application.SETTINGS)(application.exec_)
+app.command("video")(video.video)
 app.command("compare")(compare.compare)
 app.command("bench")(bench.bench)
 app.command("summary")(summary.summary)

@@ -146,23 +146,24 @@ def find_face(image: Image) -> FaceBox:
     """
     height, width = image.shape[:2]
     side = min(height, width)
-    found = _cascade().detect_multi_scale(
+    found = cascade().detect_multi_scale(
         img=image, scale_factor=1.2, step_ratio=1, min_size=(side * 3 // 10,) * 2, max_size=(side * 3 // 4,) * 2
     )
-    boxes = [_whole_face(hit) for hit in found]
+    boxes = [whole_face(hit["c"], hit["r"], hit["width"]) for hit in found]
     near = [box for box in boxes if max(abs(box.x - width / 2), abs(box.y - height / 2)) < 0.22 * side]
     if not near:
         return FaceBox(width / 2, height / 2, 0.52 * side)
     return min(near, key=lambda box: math.hypot(box.x - width / 2, box.y - height / 2))
 
 
-def _whole_face(hit: dict[str, int]) -> FaceBox:
+def whole_face(left: float, top: float, side: float) -> FaceBox:
+    """The square from brow to chin that belongs to a square found by the cascade, all in pixels."""
     # The cascade's box ends at the mouth: lower and enlarge it to take in the chin.
-    side = float(hit["width"])
-    return FaceBox(hit["c"] + side / 2, hit["r"] + side * 0.55, side * 1.15)
+    return FaceBox(left + side / 2, top + side * 0.55, side * 1.15)
 
 
-def _cascade() -> Any:
+def cascade() -> Any:
+    """scikit-image's LBP frontal-face cascade, whose file is part of that package."""
     from skimage.data import lbp_frontal_face_cascade_filename
     from skimage.feature import Cascade
 
