@@ -143,7 +143,7 @@ def run(
     if len(runners[0].inputs) != 1:
         raise UsageError(f"The engine feeds networks with one input; this one has {len(runners[0].inputs)}.")
     window = sum((IN_FLIGHT + 1) * runner.batch for runner in runners) + 2 * workers
-    line: Line[S] = Line(sources, window, limit)
+    line: Line[S] = Line(sources, window, min(runner.batch for runner in runners), limit)
     threads = [_thread("decode", _work, line, load, runners[0].inputs[0]) for _ in range(workers)]
     threads += [_thread("runner", _drive, line, runner) for runner in runners]
     start, in_sink, items, failures = time.perf_counter(), 0.0, 0, 0

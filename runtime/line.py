@@ -1,4 +1,8 @@
-"""The engine's state: what is loaded, in flight and done, under one condition variable that all its threads share."""
+"""The engine's state: what is loaded, in flight and done, under one lock that all its threads share.
+
+Who waits for something is woken when that is there and not at every change: with twelve runners, that would cost more
+than the rest of the engine.
+"""
 
 from __future__ import annotations
 
@@ -56,76 +60,87 @@ class Job(Generic[S]):
 
 
 class Line(Generic[S]):
-    """Sources in, deliveries out, in order. `window` is how many items may be between the two, `limit` how many
-    seconds a runner may take for a job (None: no limit)."""
+    """Sources in, deliveries out, in order. `window` is how many items may be between the two, `batch` the smallest
+    that a runner takes, `limit` how many seconds a runner may take for a job (None: no limit)."""
 
-    def __init__(self, sources: Iterable[S], window: int, limit: float | None) -> None:
-        self.limit = limit
-        self.waiting: dict[int, tuple[float, list[Job[S]]]] = {}  # by runner: since when, and for which jobs
-        self.draining = self.told = False
-        self.changed = threading.Condition()
+    def __init__(self, sources: Iterable[S], window: int, batch: int, limit: float | None) -> None:
+        self.smallest, self.limit = batch, limit
+        self.lock = threading.RLock()
+        self.room = threading.Condition(self.lock)  # for one more source
+        self.batches = threading.Condition(self.lock)  # to be taken by a runner
+        self.results = threading.Condition(self.lock)  # to be delivered
         self.sources: Iterator[S] = iter(sources)
         self.taking = threading.Lock()  # one worker at a time asks the iterator, which may be slow
         self.free = window
-        self.taken = 0
+        self.taken = 0  # sources
         self.exhausted = False
         self.loaded: dict[int, Loaded[S]] = {}
-        self.next_in_batch = 0
+        self.front = 0  # all before it are loaded
+        self.next_in_batch = 0  # all before it are in a job, or failed
+        self.good = 0  # readable ones between the two
+        self.waiting: dict[int, tuple[float, list[Job[S]]]] = {}  # by runner: since when, and for which jobs
         self.done: dict[int, Result[S] | Failure[S]] = {}
         self.delivered = 0
         self.error: BaseException | None = None
-        self.stopped = False
+        self.stopped = self.draining = self.told = False
         self.host = self.queue = self.device = 0.0
         self.jobs = 0
 
     def stop(self, error: BaseException | None = None) -> None:
         """End all threads; the first error is kept."""
-        with self.changed:
+        with self.lock:
             self.error = self.error or error
             self.stopped = True
-            self.changed.notify_all()
+            self._wake_all()
 
     def drain(self) -> None:
         """Take nothing new and end when what is in flight is delivered. A signal handler may call this: the lock is
         one that a thread can take twice."""
-        with self.changed:
+        with self.lock:
             self.draining = True
-            self.changed.notify_all()
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for condition in (self.room, self.batches, self.results):
+            condition.notify_all()
 
     @contextmanager
     def watched(self, runner: Runner, jobs: Iterable[Job[S]]) -> Iterator[None]:
         """The block must not take longer than the limit; `jobs` are what the runner has, the oldest first."""
-        with self.changed:
+        with self.lock:
             self.waiting[id(runner)] = time.perf_counter(), list(jobs)
         yield
-        with self.changed:
+        with self.lock:
             del self.waiting[id(runner)]
 
     def take(self) -> tuple[int, S] | None:
         """The next source once there is room for it, None at the end."""
         with self.taking:
-            with self.changed:
-                self.changed.wait_for(lambda: self.free > 0 or self._closed())
+            with self.lock:
+                self.room.wait_for(lambda: self.free > 0 or self._closed())
                 if self._closed():
                     return None
                 self.free -= 1
             try:
                 source = next(self.sources)
             except StopIteration:
-                with self.changed:
+                with self.lock:
                     self.exhausted = True
-                    self.changed.notify_all()
+                    self._wake_all()
                 return None
-            with self.changed:
+            with self.lock:
                 self.taken += 1
                 return self.taken - 1, source
 
     def put(self, item: Loaded[S], seconds: float) -> None:
         """A worker is done with an item."""
-        with self.changed:
+        with self.lock:
             self.loaded[item.index] = item
             self.host += seconds
-            self.changed.notify_all()
+            while (at_front := self.loaded.get(self.front)) is not None:
+                self.front += 1
+                self.good += at_front.array is not None
+            self._wake_runners()
 
     def batch(self, size: int, block: bool) -> list[Loaded[S]] | None:
         """The next `size` consecutive readable items, fewer at the end; [] when there are none to come; None to come
@@ -134,49 +149,61 @@ class Line(Generic[S]):
         Unreadable ones go to the sink. A batch is also cut short when there is no room to load more, which happens
         among many unreadable sources. None is only returned unless `block`.
         """
-        with self.changed:
+        with self.lock:
             while not self.stopped and not self.draining:
-                good, end = self._ready(size)
-                finished = self.exhausted and end == self.taken
-                stuck = end == self.taken and self.free == 0 and self.next_in_batch == self.delivered
-                if len(good) == size or finished or stuck:
-                    self._pass(end)
+                finished = self._all_loaded()
+                if self.good >= size or finished or self._stuck():
+                    good = self._pass(size)
                     if good or finished:
+                        self._wake_runners()  # there may be more
                         return good
                 if not block:
                     return None
-                self.changed.wait()
+                self.batches.wait()
             return []
 
-    def _pass(self, end: int) -> None:
-        for index in range(self.next_in_batch, end):
-            item = self.loaded.pop(index)
-            if item.array is None:
-                self.done[index] = Failure(index, item.source, item.reason)
-        self.next_in_batch = end
-        self.changed.notify_all()
+    def _wake_runners(self) -> None:
+        if self._all_loaded() or self._stuck():
+            self.batches.notify_all()
+        else:
+            self.batches.notify(self.good // self.smallest)
 
-    def _ready(self, size: int) -> tuple[list[Loaded[S]], int]:
+    def _all_loaded(self) -> bool:
+        return self.exhausted and self.front == self.taken
+
+    def _stuck(self) -> bool:
+        """No room to load more and nothing in flight that would make some."""
+        return self.free == 0 and self.front == self.taken and self.next_in_batch == self.delivered
+
+    def _pass(self, size: int) -> list[Loaded[S]]:
+        """Take `size` readable items out, fewer where there are not more, and the unreadable ones before them."""
         good: list[Loaded[S]] = []
-        index = self.next_in_batch
-        while index in self.loaded and len(good) < size:
-            item = self.loaded[index]
+        while self.next_in_batch < self.front and len(good) < size:
+            item = self.loaded.pop(self.next_in_batch)
             if item.array is not None:
                 good.append(item)
-            index += 1
-        return good, index
+            else:
+                self.done[item.index] = Failure(item.index, item.source, item.reason)
+            self.next_in_batch += 1
+        self.good -= len(good)
+        self._wake_sink()
+        return good
+
+    def _wake_sink(self) -> None:
+        if self.delivered in self.done:
+            self.results.notify()
 
     def finish(self, job: Job[S], since: float) -> None:
         """A job's results; `since` is when the backend could begin it."""
         now = time.perf_counter()
-        with self.changed:
+        with self.lock:
             self.device += now - max(job.start, since)
             self.queue += sum(job.start - item.since for item in job.items)
             self.jobs += 1
             for row, item in enumerate(job.items):
                 outputs = {name: array[row] for name, array in job.outputs.items()}
                 self.done[item.index] = Result(item.index, item.source, outputs)
-            self.changed.notify_all()
+            self._wake_sink()
 
     def deliveries(self, draining: Callable[[], None]) -> Iterator[Result[S] | Failure[S]]:
         """Everything in source order; then raises what stopped the run. Each delivery makes room for one more.
@@ -184,7 +211,7 @@ class Line(Generic[S]):
         `draining` is called once, on this thread, when that was asked for.
         """
         while True:
-            with self.changed:
+            with self.lock:
                 self._await(lambda: self.delivered in self.done or self._over() or self._untold())
                 delivery = self.done.pop(self.delivered, None)
                 if delivery is None and self._over():
@@ -197,17 +224,17 @@ class Line(Generic[S]):
             if delivery is None:
                 continue
             yield delivery
-            with self.changed:
+            with self.lock:
                 self.delivered += 1
                 self.free += 1
-                self.changed.notify_all()
+                self.room.notify()
 
     def _await(self, predicate: Callable[[], bool]) -> None:
         """Wait, and look after the runners meanwhile."""
         if self.limit is None:
-            self.changed.wait_for(predicate)
+            self.results.wait_for(predicate)
             return
-        while not self.changed.wait_for(predicate, min(1.0, self.limit / 10)):
+        while not self.results.wait_for(predicate, min(1.0, self.limit / 10)):
             order = sorted(self.waiting.values(), key=lambda item: item[0])
             if order and time.perf_counter() - order[0][0] > self.limit:
                 self.stop(never_answered([job for _, jobs in order for job in jobs], self.limit))
