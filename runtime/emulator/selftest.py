@@ -32,6 +32,8 @@ def layers() -> Iterator[tuple[Layer, Array]]:
         (Window((1, 1)), 256, 2, 7, _NONE, 7, slice(0, 0)),
         (Window((1, 1)), 24, 40, 9, _RELU, 0, slice(0, 24)),
         (square, 3, 16, 16, _RELU, 3, slice(0, 3)),
+        (square, 600, 16, 14, _NONE, 13, slice(300, 600)),
+        (square, 128, 48, 6, _RELU, 11, slice(0, 0)),
     )
     for window, made, given, size, activation, shift, signed in cases:
         for extreme in (False, True):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from runtime.emulator import reference, selftest
 from runtime.emulator.layer import Layer
 from runtime.emulator.native import native_kernels
-from runtime.emulator.native.library import Isa, Library, limit, load
+from runtime.emulator.native.library import Isa, Library, PackedConvolution, limit, load
 from runtime.emulator.operations import Function
 from runtime.emulator.spec import Concat, Eltwise, Pool
 from xmodel.errors import UnavailableError
 from xmodel.graph import Array
+
+MOST_SPLIT = 32  # channels of a layer that is also tried on two inputs side by side: enough, and quick
+_JOIN = Concat(3, (1, -1))
 
 
 def convolution(library: Library, layer: Layer) -> Function | None:
@@ -24,6 +27,10 @@ def convolution(library: Library, layer: Layer) -> Function | None:
     negative[layer.signed] = True
     size = layer.height, layer.width
     return native_kernels.convolution(library, layer.spec, size, layer.weights, layer.bias, negative)
+
+
+def _joined(function: PackedConvolution, *inputs: Array) -> Array:
+    return function.joined(_JOIN.rescale, inputs)
 
 
 def exact(library: Library) -> bool:
@@ -35,7 +42,13 @@ def exact(library: Library) -> bool:
 def _cases(library: Library) -> Iterator[tuple[Function | None, tuple[Array, ...], Array]]:
     for layer, x in selftest.layers():
         wanted = reference.convolution(layer.spec, x, layer.weights, layer.bias)
-        yield convolution(library, layer), (x,), wanted
+        function = convolution(library, layer)
+        yield function, (x,), wanted
+        if isinstance(function, PackedConvolution) and function.joins and x.shape[3] <= MOST_SPLIT:
+            halves = x[..., : x.shape[3] // 2], x[..., x.shape[3] // 2 :]
+            joined = reference.concat(_JOIN, *halves)
+            wanted = reference.convolution(layer.spec, joined, layer.weights, layer.bias)
+            yield partial(_joined, function), halves, wanted
     for spec, inputs, wanted in selftest.others():
         match spec:
             case Concat():

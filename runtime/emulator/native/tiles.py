@@ -8,12 +8,13 @@ from __future__ import annotations
 from runtime.emulator.spec import Convolution
 
 MOST_CHANNELS = 1 << 14  # of the input; beyond, a block of tiles leaves every cache
+MOST_WEIGHTS = 48 << 20  # bytes of a layer's transformed weights: memory counts too
 CHANNELS, TILES = 16, 6  # of one call of the multiplication
 
-# Measured on a CPU with AVX2, in cycles: 16-bit products a cycle, bytes of weights that come from memory a cycle, and
-# what the transforms of a tile's inputs and sums take for 16 channels.
-DIRECT, PRODUCTS, MEMORY = 24.0, 26.0, 4.0
-TRANSFORMS = {2: (45.0, 90.0), 4: (110.0, 250.0)}
+# Measured on a CPU with AVX2, in cycles: products a cycle, bytes of weights a cycle, what a call of the way without
+# tiles costs beside its products, and the transforms of a tile's inputs and sums for 16 channels.
+PRODUCTS, MEMORY, CALL = 26.0, 12.0, 150.0
+TRANSFORMS = {2: (80.0, 150.0), 4: (180.0, 360.0)}
 
 
 def possible(spec: Convolution, channels: int) -> bool:
@@ -26,13 +27,16 @@ def suited(spec: Convolution, channels: int, made: int) -> int:
     """Outputs along a side of the tiles, 2 or 4, that cost least for one image; 0: without tiles."""
     if not possible(spec, channels):
         return 0
-    height, width = spec.out
-    columns = _up(made, CHANNELS)
-    costs = {0: 9 * channels * columns * (_up(height * width, TILES) / DIRECT + 1 / MEMORY)}
+    (height, width), blocks = spec.out, -(-made // CHANNELS)
+    pixels, columns = _up(height * width, TILES), blocks * CHANNELS
+    costs = {0: 9 * channels * columns * (pixels / PRODUCTS + 1 / MEMORY) + pixels / TILES * blocks * CALL}
     for side, (inputs, sums) in TRANSFORMS.items():
+        weights = 2 * (side + 2) ** 2 * _up(channels, 2) * columns
+        if weights > MOST_WEIGHTS:
+            continue
         count = -(-height // side) * -(-width // side)
-        products = (side + 2) ** 2 * _up(channels, 2) * columns * (_up(count, TILES) / PRODUCTS + 2 / MEMORY)
-        costs[side] = products + count * (inputs * _up(channels, CHANNELS) + sums * columns) / CHANNELS
+        products = weights / 2 * _up(count, TILES) / PRODUCTS
+        costs[side] = products + weights / MEMORY + count * (inputs * -(-channels // CHANNELS) + sums * blocks)
     return min(costs, key=lambda side: costs[side])
 
 

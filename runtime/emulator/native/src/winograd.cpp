@@ -16,7 +16,7 @@ namespace unmask {
 namespace {
 
 constexpr int CHANNELS = 16, TILES = 6;  // of one call of the multiplication
-constexpr int MOST_CHANNELS = 1 << 14;  // their products' sum fits 32 bits; tiles.py asks for no more
+constexpr int MOST_CHANNELS = 1 << 14;  // their weights' sum fits 32 bits; tiles.py asks for no more
 constexpr int INPUT_BYTES = 256 << 10, PRODUCT_BYTES = 192 << 10;  // of a block of tiles: they stay in a core's cache
 constexpr int FEWEST_TILES = 54, MOST_TILES = 96;
 
@@ -97,28 +97,30 @@ Winograd::Winograd(const UnmaskConvolution& spec, const int8_t* weights, const u
   else pack<2>(weights);
 }
 
-// Whether the sums of each of `parts` equal parts of the channels are within [-limit, limit).
+// Whether the sums of each of `parts` equal parts of the channels are within [-limit, limit): inputs are within
+// [0, 127], [-128, 127] where they can be negative.
 bool Winograd::fits(const int8_t* weights, const uint8_t* negative, int parts) const {
   const int64_t limit = int64_t{1} << (31 - kernel_->scale);
   const int channels = spec_.channels;
-  std::vector<int16_t> least(static_cast<size_t>(channels));
-  for (int c = 0; c < channels; ++c) least[static_cast<size_t>(c)] = negative[c] ? -128 : 0;
+  std::vector<int8_t> signs(static_cast<size_t>(channels));  // all bits of a channel that can be negative
+  for (int c = 0; c < channels; ++c) signs[static_cast<size_t>(c)] = negative[c] ? -1 : 0;
   for (int made = 0; made < spec_.made; ++made) {
     for (int part = 0; part < parts; ++part) {
       const int begin = round_up(channels * part / parts, 2);
       const int end = part + 1 == parts ? channels : round_up(channels * (part + 1) / parts, 2);
-      int64_t most = 0, fewest = 0;
+      int32_t above = 0, below = 0, signed_above = 0, signed_below = 0;  // sums of weights of either sign
       for (int tap = 0; tap < 9; ++tap) {
         const int8_t* w = weights + (static_cast<ptrdiff_t>(made) * 9 + tap) * channels;
-        int32_t high = 0, low = 0;  // at most 2^14 channels
         for (int c = begin; c < end; ++c) {
-          const int32_t a = w[c] * 127, b = w[c] * least[static_cast<size_t>(c)];
-          high += std::max(a, b);
-          low += std::min(a, b);
+          const int32_t up = w[c] > 0 ? w[c] : 0, down = w[c] < 0 ? w[c] : 0, sign = signs[static_cast<size_t>(c)];
+          above += up;
+          below += down;
+          signed_above += up & sign;
+          signed_below += down & sign;
         }
-        most += high;
-        fewest += low;
       }
+      const int64_t most = int64_t{127} * above - int64_t{128} * signed_below;
+      const int64_t fewest = int64_t{127} * below - int64_t{128} * signed_above;
       if (most >= limit || fewest < -limit) return false;
     }
   }
@@ -250,15 +252,15 @@ void Winograd::load(const Work& work, int first, int last) const {
     int16_t* to = inputs.data() + (tile - first) * row_;
     for (int i = 0; i < work.sources.count; ++i) {
       const UnmaskSource& source = work.sources.of[i];
-      gather(source, tile, pixels);
-      kernel_->input(pixels, source.channels, source.shift, to, work.position);
+      const bool roomy = gather(source, work.tiles / (tiles_y_ * tiles_x_), tile, pixels);
+      kernel_->input(pixels, source.channels, roomy, source.shift, to, work.position);
       to += source.channels;  // what the last 16 channels had too many is written over
     }
   }
 }
 
-// The pixels that a tile reads, zeros outside of the image.
-void Winograd::gather(const UnmaskSource& source, int tile, const int8_t** pixels) const {
+// The pixels that a tile reads, zeros outside of the image; whether 16 channels at a time stay within the source.
+bool Winograd::gather(const UnmaskSource& source, int images, int tile, const int8_t** pixels) const {
   const int edge = kernel_->side + 2, tiles_an_image = tiles_y_ * tiles_x_;
   const ptrdiff_t pixel = source.channels, line = spec_.width * pixel;
   const int image = tile / tiles_an_image, place = tile % tiles_an_image;
@@ -272,6 +274,9 @@ void Winograd::gather(const UnmaskSource& source, int tile, const int8_t** pixel
     const ptrdiff_t at = (top + i) * line + left * pixel;
     for (int j = begin; j < end; ++j) pixels[j] = x + (at + j * pixel);
   }
+  const ptrdiff_t lines_below = spec_.height - std::min(top + edge, spec_.height) +
+                                ptrdiff_t{images - 1 - image} * spec_.height;
+  return lines_below * line + (spec_.width - left - end) * pixel >= CHANNELS;  // bytes behind the tile's last pixel
 }
 
 // Where the outputs of tiles [first, last) go; null for what lies beyond the image.

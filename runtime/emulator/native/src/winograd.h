@@ -22,8 +22,8 @@ struct WinogradKernel {
   int side;   // outputs along a side of a tile
   int scale;  // sums come out exact while 2^scale times them fits 32 bits
   // (side + 2)^2 pixels of `channels` int8, rescaled by 2^-shift, as 16-bit numbers, `position` apart, padded with 0 to
-  // 16 channels
-  void (*input)(const int8_t* const* pixels, int channels, int shift, int16_t* to, ptrdiff_t position);
+  // 16 channels; `roomy` when channels can be read 16 at a time, those that there are not too
+  void (*input)(const int8_t* const* pixels, int channels, bool roomy, int shift, int16_t* to, ptrdiff_t position);
   // products[count][16] of tiles, `row` 16-bit numbers apart, by weights [pairs][16][2]; count is a multiple of 6
   void (*multiply)(const int16_t* tiles, ptrdiff_t row, int count, const int16_t* weights, int pairs,
                    int32_t* products);
@@ -50,7 +50,7 @@ class Winograd {
   static void work(void* context, int index);
   void block(const Work& work, int first, int last, int begin, int end) const;
   void load(const Work& work, int first, int last) const;
-  void gather(const UnmaskSource& source, int tile, const int8_t** pixels) const;
+  bool gather(const UnmaskSource& source, int images, int tile, const int8_t** pixels) const;
   void multiply(const Work& work, int tiles, int group, int count, int part) const;
   void place(const Work& work, int first, int last) const;
   bool fits(const int8_t* weights, const uint8_t* negative, int parts) const;

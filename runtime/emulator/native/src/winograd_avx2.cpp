@@ -83,8 +83,23 @@ UNMASK_AVX2 UNMASK_INLINE V widened(const int8_t* from, __m128i by, V half) {
   return x;
 }
 
+// The last `present` channels of pixels, then zeros.
+UNMASK_AVX2 void copy_rest(const int8_t* const* pixels, int count, int channel, int present, bool roomy,
+                           int8_t (*to)[CHANNELS]) {
+  alignas(16) int8_t mask[CHANNELS];
+  for (int c = 0; c < CHANNELS; ++c) mask[c] = c < present ? -1 : 0;
+  const __m128i kept = _mm_load_si128(reinterpret_cast<const __m128i*>(mask));
+  for (int i = 0; i < count; ++i) {
+    __m128i x = _mm_setzero_si128();
+    if (roomy) x = _mm_and_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(pixels[i] + channel)), kept);
+    else std::memcpy(&x, pixels[i] + channel, static_cast<size_t>(present));
+    _mm_store_si128(reinterpret_cast<__m128i*>(to[i]), x);
+  }
+}
+
 template <int SIDE, Scaling SCALING>
-UNMASK_AVX2 void scaled_input(const int8_t* const* pixels, int channels, int shift, int16_t* to, ptrdiff_t position) {
+UNMASK_AVX2 void scaled_input(const int8_t* const* pixels, int channels, bool roomy, int shift, int16_t* to,
+                              ptrdiff_t position) {
   constexpr int EDGE = SIDE + 2;
   alignas(32) int8_t rest[EDGE * EDGE][CHANNELS];
   const int8_t* last[EDGE * EDGE];
@@ -96,11 +111,8 @@ UNMASK_AVX2 void scaled_input(const int8_t* const* pixels, int channels, int shi
     const int8_t* const* from = pixels;
     int at = c;
     if (channels - c < CHANNELS) {
-      std::memset(rest, 0, sizeof rest);
-      for (int i = 0; i < EDGE * EDGE; ++i) {
-        std::memcpy(rest[i], pixels[i] + c, static_cast<size_t>(channels - c));
-        last[i] = rest[i];
-      }
+      copy_rest(pixels, EDGE * EDGE, c, channels - c, roomy, rest);
+      for (int i = 0; i < EDGE * EDGE; ++i) last[i] = rest[i];
       from = last;
       at = 0;
     }
@@ -126,10 +138,10 @@ UNMASK_AVX2 void scaled_input(const int8_t* const* pixels, int channels, int shi
 }
 
 template <int SIDE>
-void input(const int8_t* const* pixels, int channels, int shift, int16_t* to, ptrdiff_t position) {
-  if (shift == 0) scaled_input<SIDE, Scaling::NONE>(pixels, channels, shift, to, position);
-  else if (shift > 0) scaled_input<SIDE, Scaling::RIGHT>(pixels, channels, shift, to, position);
-  else scaled_input<SIDE, Scaling::LEFT>(pixels, channels, shift, to, position);
+void input(const int8_t* const* pixels, int channels, bool roomy, int shift, int16_t* to, ptrdiff_t position) {
+  if (shift == 0) scaled_input<SIDE, Scaling::NONE>(pixels, channels, roomy, shift, to, position);
+  else if (shift > 0) scaled_input<SIDE, Scaling::RIGHT>(pixels, channels, roomy, shift, to, position);
+  else scaled_input<SIDE, Scaling::LEFT>(pixels, channels, roomy, shift, to, position);
 }
 
 // 2^DOUBLING times the sums of 8 channels, pixel by pixel
