@@ -10,8 +10,10 @@ import numpy as np
 
 from xmodel.attributes import KINDS
 from xmodel.errors import UsageError
+from xmodel.file import OP_DEFS
 from xmodel.graph import Attr
 
+_HIDDEN = (OP_DEFS,)  # in a file it is no attribute
 _INTEGER_BITS = {"int32": (31, 1), "uint32": (32, 0), "int64": (63, 1), "uint64": (64, 0)}
 
 
@@ -41,11 +43,11 @@ class Attributed:
         return {}
 
     def _stored(self) -> dict[str, Attr]:
-        """Every attribute that a file or an application set; those of `__` names are Unmask's own."""
-        return {name: attr for name, attr in self._attrs.items() if not name.startswith("__")}
+        """Every attribute that a file or an application set."""
+        return {name: attr for name, attr in self._attrs.items() if name not in _HIDDEN}
 
     def stored_attrs(self) -> dict[str, Attr]:
-        """What was set, with kinds, those of `__` names included."""
+        """What was set, with kinds, what applications do not see included."""
         return dict(self._attrs)
 
     def restore_attrs(self, attrs: Mapping[str, Attr]) -> None:
@@ -76,10 +78,11 @@ class Attributed:
     def set_attr(self, name: str, value: Any) -> None:
         """Set attribute `name`: in the kind of its definition or of the value it replaces, else of the value's type.
 
+        One whose name begins with "__" is not written to a file (format fact: libxir does the same).
         Raises `TypeError` for a value that XIR has no kind for, or whose kind is prescribed and another.
         """
-        if not isinstance(name, str) or name.startswith("__"):
-            raise TypeError(f"{self._title()} cannot have an attribute called {name!r}: XIR does not store it.")
+        if not isinstance(name, str) or name in _HIDDEN:
+            raise TypeError(f"{self._title()} cannot have an attribute called {name!r}.")
         kind = self._kind(name)
         try:
             if kind is None and name in self._attrs:

@@ -1,6 +1,6 @@
 """Jobs: run by a pool of threads, known by number, waited for in any order and from any thread.
 
-The threads are daemons: a program that ends with jobs in flight ends at once, as on the card's software.
+A program that ends with jobs in flight ends when the running ones are done; the others are dropped, as on the card.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from xmodel.errors import UsageError
@@ -35,13 +36,15 @@ class Jobs:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._queue: SimpleQueue[tuple[Work, Future[None]]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Work, Future[None]] | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._started: dict[int, Future[None]] = {}
         self._number = 0
         self._unfinished = 0
-        for number in range(threads):
-            threading.Thread(target=self._serve, name=f"vart-{number}", daemon=True).start()
+        # Daemons, for Python would otherwise wait for them before it calls `close`.
+        self._workers = [threading.Thread(target=self._serve, name=f"vart-{n}", daemon=True) for n in range(threads)]
+        for worker in self._workers:
+            worker.start()
 
     def start(self, work: Work) -> int:
         """Queue `work(cores)`; returns its number. Waits while `MOST` jobs were started and not waited for."""
@@ -57,8 +60,8 @@ class Jobs:
 
     def _serve(self) -> None:
         """A worker thread."""
-        while True:
-            self._run(*self._queue.get())
+        while (item := self._queue.get()) is not None:
+            self._run(*item)
 
     def _run(self, work: Work, future: Future[None]) -> None:
         with self._changed:
@@ -74,6 +77,16 @@ class Jobs:
             future.set_result(None)
         else:
             future.set_exception(error)
+
+    def close(self) -> None:
+        """Drop queued jobs, finish the running ones: a thread must not be inside a kernel when the process ends."""
+        with suppress(Empty):
+            while True:
+                self._queue.get_nowait()
+        for _ in self._workers:
+            self._queue.put(None)
+        for worker in self._workers:
+            worker.join()
 
     def unheard(self) -> list[BaseException]:
         """What jobs raised that nobody has waited for."""
@@ -110,13 +123,15 @@ def jobs() -> Jobs:
     with _lock:
         if not _jobs:
             _jobs.append(Jobs(cores()))
+            # Not before there are networks: what is registered last runs first, and networks are freed at exit too.
+            atexit.register(_end)
         return _jobs[0]
 
 
-@atexit.register
-def _report() -> None:
-    """A job that failed and was never waited for would leave its outputs as they were, without a word."""
+def _end() -> None:
+    """Stop, and tell what would be lost without a word: a job that failed and was not waited for."""
     for pool in _jobs:
+        pool.close()
         for error in pool.unheard():
             log.error("A job failed that nothing waited for: %s", error)
 

@@ -118,6 +118,10 @@ class Op(Attributed):
         """The tensors behind argument `arg_name`."""
         return [op.get_output_tensor() for op in self.inputs.get(arg_name, ())]
 
+    def get_input_tensor_by_name(self, arg_name: str, idx: int = 0) -> Tensor:
+        """The same as `get_input_tensor`."""
+        return self.get_input_tensor(arg_name, idx)
+
     def get_output_tensor(self) -> Tensor:
         """The tensor that the op makes."""
         return self._output

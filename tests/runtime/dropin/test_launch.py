@@ -164,6 +164,22 @@ def test_as_a_process(command: list[str], tmp_path: Path) -> None:
     assert "Error: Subgraph 'root' (no device) has no runner.\n  what to do: Take a child" in done.stderr
 
 
+def test_a_program_may_end_with_jobs_in_flight(tmp_path: Path) -> None:
+    model = graphs.write(tmp_path, graphs.compiled(graphs.detector()))
+    app = _app(
+        tmp_path,
+        "import sys, numpy as np, vart, xir\ng = xir.Graph.deserialize(sys.argv[1])\n"
+        "s = [c for c in g.get_root_subgraph().toposort_child_subgraph() if c.get_attr('device') == 'DPU'][0]\n"
+        "r = vart.Runner.create_runner(s, 'run')\n"
+        "made = [np.zeros(t.dims, np.int8) for t in r.get_output_tensors()]\n"
+        "for _ in range(300):\n    r.execute_async([np.zeros((8, 192), np.int8)], made)\n"
+        "print('end')\nsys.exit(3)\n",
+    )
+    command = [sys.executable, "-m", "runtime.dropin", str(app), str(model)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "end\n", "")
+
+
 def test_the_vendors_names_are_nobodys_elsewhere() -> None:
     code = (
         "import deploy.command, runtime.dropin.runner, sys\nassert not {'xir', 'vart'} & set(sys.modules)\nimport xir"
