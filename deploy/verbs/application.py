@@ -17,7 +17,8 @@ SETTINGS = {"allow_interspersed_args": False}
 def exec_(
     context: typer.Context,
     app: Annotated[
-        Path, typer.Argument(help="A Python program written for VART: a file, or a folder with __main__.py.")
+        Path,
+        typer.Argument(metavar="APP", help="A Python program written for VART: a file, or a folder with __main__.py."),
     ],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="Its own arguments, untouched.")] = None,
     kernels: Kernels = "auto",

@@ -14,6 +14,7 @@ from xmodel.file import OP_DEFS
 from xmodel.graph import Attr
 
 _HIDDEN = (OP_DEFS,)  # in a file it is no attribute
+_UINT64 = ("dpu_fingerprint", "workload", "workload_on_arch")
 _INTEGER_BITS = {"int32": (31, 1), "uint32": (32, 0), "int64": (63, 1), "uint64": (64, 0)}
 
 
@@ -31,12 +32,17 @@ class Attributed:
         """How an error names the owner."""
         raise NotImplementedError
 
+    def inline(self) -> str:
+        """The same within a sentence."""
+        title = self._title()
+        return title[0].lower() + title[1:]
+
     def _changed(self) -> None:
         """Called after every change."""
 
     def _kind(self, name: str) -> str | None:
-        """The kind that the owner's definition prescribes for an attribute."""
-        return None
+        """The kind that the owner's definition, or every file that a compiler wrote, prescribes for an attribute."""
+        return "uint64" if name in _UINT64 else None
 
     def _defaults(self) -> Mapping[str, Attr]:
         """Attributes that the owner has although nobody set them."""
@@ -90,7 +96,7 @@ class Attributed:
             else:
                 self._attrs[name] = typed(value, kind)
         except TypeError as error:
-            raise TypeError(f"Attribute {name!r} of {self._title().lower()}: {error}") from None
+            raise TypeError(f"Attribute {name!r} of {self.inline()}: {error}") from None
         self._changed()
 
     def set_attrs(self, attrs: Mapping[str, Any]) -> None:

@@ -108,21 +108,25 @@ def room(bound: Sequence[tuple[Tensor, Array]], images: int) -> None:
                 f"The output array for tensor {tensor.name!r} has room for {held} images; the inputs hold {images}.",
                 hint="Make it as long as the inputs.",
             )
-        _convertible(tensor, array.dtype)
+        _fix_point(tensor, array.dtype)
 
 
-def _convertible(tensor: Tensor, dtype: np.dtype[Any]) -> bool:
-    """Whether values pass through the fix point between tensor and host; raises `UsageError` where they cannot."""
+def _fix_point(tensor: Tensor, dtype: np.dtype[Any]) -> int | None:
+    """The fix point through which values pass between tensor and host, None where both are real or both integers.
+
+    Raises `UsageError` for a tensor that has none.
+    """
     own = numpy_dtype(tensor.data_type.name)
     if (own.kind == "f") == (dtype.kind == "f"):
-        return False
-    if not tensor.has_attr("fix_point"):
+        return None
+    fix_point = tensor.get_attr("fix_point") if tensor.has_attr("fix_point") else None
+    if not isinstance(fix_point, int):
         wanted = "float32" if own.kind == "f" else "int8"
         raise UsageError(
             f"Tensor {tensor.name!r} is {tensor.dtype} and has no fix_point to convert {dtype} with.",
             hint=f"Use a {wanted} array.",
         )
-    return True
+    return fix_point
 
 
 def load(tensor: Tensor, array: Array, images: int) -> Array:
@@ -133,12 +137,12 @@ def load(tensor: Tensor, array: Array, images: int) -> Array:
     """
     own = numpy_dtype(tensor.data_type.name)
     shaped = array.reshape(images, *tensor.dims[1:])
-    if not _convertible(tensor, array.dtype):
+    fix_point = _fix_point(tensor, array.dtype)
+    if fix_point is None:
         if own.kind == "i" and array.dtype.itemsize > own.itemsize:
             limits = np.iinfo(own)
             return np.clip(shaped, limits.min, limits.max).astype(own)
         return shaped.astype(own)
-    fix_point = int(tensor.get_attr("fix_point"))
     if own.kind == "f":
         return (shaped.astype(np.float64) * 2.0**-fix_point).astype(own)
     return quantize(shaped, fix_point, 8 * own.itemsize).astype(own)
@@ -147,8 +151,8 @@ def load(tensor: Tensor, array: Array, images: int) -> Array:
 def store(tensor: Tensor, made: Array, array: Array, images: int) -> None:
     """Write `made`, [images, ...] in the tensor's type, into the beginning of `array`, converted as `load` does."""
     values = np.broadcast_to(made, (images, *made.shape[1:])) if len(made) != images else made
-    if _convertible(tensor, array.dtype):
-        fix_point = int(tensor.get_attr("fix_point"))
+    fix_point = _fix_point(tensor, array.dtype)
+    if fix_point is not None:
         if array.dtype.kind == "f":
             values = values.astype(np.float32) * np.float32(2.0**-fix_point)
         else:

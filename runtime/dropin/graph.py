@@ -159,7 +159,7 @@ class Graph(Attributed):
         if name in self._ops:
             raise UsageError(f"{self._title()} has an op {name!r} already; names are unique.")
         if subgraph is not None and (subgraph.get_graph() is not self or not subgraph.is_leaf):
-            raise UsageError(f"Op {name!r} cannot be put into {subgraph!r}: it is no leaf of {self._title().lower()}.")
+            raise UsageError(f"Op {name!r} cannot be put into {subgraph!r}: it is no leaf of {self.inline()}.")
         op = Op(self, name, kind, {}, Tensor(name, ()))
         for key, value in (attrs or {}).items():
             op.set_attr(key, value)

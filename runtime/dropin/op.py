@@ -37,7 +37,8 @@ class Op(Attributed):
     def _kind(self, name: str) -> str | None:
         definition = definitions().get(self._type)
         known = definition.attributes if definition is not None else ()
-        return next((attribute.kind for attribute in known if attribute.name == name), None)
+        defined = next((attribute.kind for attribute in known if attribute.name == name), None)
+        return defined or super()._kind(name)
 
     def _defaults(self) -> Mapping[str, Attr]:
         return defaults(self._type)

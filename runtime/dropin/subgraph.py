@@ -234,7 +234,7 @@ class Subgraph(Attributed):
                 if not waiting[reader]:
                     heapq.heappush(ready, reader)
         if len(order) != len(self.children):
-            raise ArtifactError(f"The children of {self._title().lower()} wait for each other.")
+            raise ArtifactError(f"The children of {self.inline()} wait for each other.")
         return order
 
     def save_as_dot(self, path: str | PathLike[str]) -> None:

@@ -15,6 +15,7 @@ from tests.runtime.dropin import graphs
 from tests.runtime.dropin.conftest import Run
 from tests.shared import SHARED, needs_shared
 from xmodel import file
+from xmodel.check import check
 
 
 def _pictures(folder: Path, count: int) -> list[Any]:
@@ -111,12 +112,17 @@ def test_a_graph_built_by_an_application(run: Run, tmp_path: Path, capsys: pytes
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "[('USER', ['x']), ('DPU', ['conv', 'w']), ('CPU', ['prob', 'real'])]"
     assert lines[1].startswith("conv [8, 3, 3, 3] [") and lines[2].startswith("prob [1, 3, 3, 3] [")
-    graph = file.read(tmp_path / "built.xmodel")
+    graph = check(file.read(tmp_path / "built.xmodel"))
     array = (np.arange(72, dtype=np.int8) - 36).reshape(1, 6, 6, 2)
     (conv,), (prob,) = graphs.expected(graph, array), graphs.whole(graph, array)
     assert json.loads(lines[1].removeprefix("conv [8, 3, 3, 3] ")) == conv.ravel().tolist()
     assert json.loads(lines[2].removeprefix("prob [1, 3, 3, 3] ")) == pytest.approx(prob.ravel().tolist(), abs=0)
     assert conv.any() and graph.op("conv").get("pad") == (1, 1, 1, 1)
+
+
+def test_a_graph_copied_op_by_op(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("copy_graph.py", graphs.write(tmp_path, graphs.compiled(graphs.detector()))) == 0
+    assert capsys.readouterr().out == "[True, True]\n"
 
 
 def _detect(run: Run, model: Path, folder: Path, threads: int, notes: list[str] | None = None) -> list[Any]:

@@ -63,12 +63,15 @@ def test_a_missing_attribute_is_named_with_what_there_is() -> None:
 
 def test_a_replaced_value_keeps_its_kind_where_it_fits() -> None:
     graph = Graph("g")
-    graph.restore_attrs({"workload": Attr("uint64", 5), "__op_defs": Attr("bytes_vec", (b"x",))})
-    graph.set_attr("workload", 6)
-    assert graph.stored_attrs()["workload"] == Attr("uint64", 6)
-    graph.set_attr("workload", "much")
-    assert graph.stored_attrs()["workload"] == Attr("string", "much")
-    assert graph.get_attrs() == {"workload": "much"} and not graph.has_attr("__op_defs")
+    graph.restore_attrs({"count": Attr("uint32", 5), "__op_defs": Attr("bytes_vec", (b"x",))})
+    graph.set_attr("count", 6)
+    graph.set_attr("dpu_fingerprint", 0x501000000140FEE)
+    assert graph.stored_attrs()["count"] == Attr("uint32", 6)
+    assert graph.stored_attrs()["dpu_fingerprint"].kind == "uint64"
+    graph.set_attrs({"count": "many"})
+    graph.set_attr("count", "much")
+    assert graph.stored_attrs()["count"] == Attr("string", "much")
+    assert graph.get_attrs() == {"count": "much"} and not graph.has_attr("__op_defs")
     graph.set_attrs({"a": [1]})
     assert graph.get_attrs() == {"a": [1]}
     with pytest.raises(TypeError, match="Attribute 'b' of graph 'g': NoneType cannot be"):

@@ -194,6 +194,26 @@ def test_runners_of_a_subgraph_share_its_weights_until_the_graph_changes(
     assert len(made) == 2
 
 
+def test_threads_that_share_a_runner(dpu: Any, detector: Graph) -> None:
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for number in range(4):
+            given = graphs.at_6(graphs.images(8, 10 * seed + number))
+            for made, wanted in zip(
+                _done(dpu, [given], _outputs(dpu, 8)), graphs.expected(detector, given), strict=True
+            ):
+                if not np.array_equal(made, wanted):
+                    wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
 def test_a_cpu_subgraph(names: Names, tmp_path: Path, detector: Graph) -> None:
     graph = _opened(names, tmp_path, detector)
     run = names.vart.Runner.create_runner(_part(graph, "CPU", 1), "run")
