@@ -18,7 +18,7 @@ from quantize.execute import Executor, to_numpy
 from quantize.fold import fold_batch_norm
 from quantize.pipeline import Progress, Quantized
 from quantize.vitis.align import align
-from quantize.vitis.interpreter import WORKER, Interpreter, environment, event, find
+from quantize.vitis.interpreter import WORKER, Interpreter, find
 from quantize.vitis.job import SCHEMA, Job, VitisSettings, write_job
 from quantize.vitis.messages import Message, failure, fatal, parse
 from quantize.vitis.modelcode import model_code
@@ -28,6 +28,7 @@ from xmodel.check import check
 from xmodel.errors import ArtifactError, UnmaskError, UsageError
 from xmodel.graph import Array, Graph
 from xmodel.process import stream
+from xmodel.python import environment, event
 
 LOG = "vitis.log"
 STEPS = ("calib", "test", "export")

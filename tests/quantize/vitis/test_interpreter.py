@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from quantize.vitis.interpreter import candidates, environment, event, find, probe
+from quantize.vitis.interpreter import find, probe
 from tests.quantize.vitis import tool
 from xmodel import conda
 from xmodel.errors import UnavailableError, UsageError
+from xmodel.python import candidates, environment, event
 
 
 @pytest.fixture(autouse=True)

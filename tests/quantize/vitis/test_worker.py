@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from quantize.capture import capture, export_program
-from quantize.vitis.interpreter import MARK, WORKER, environment
+from quantize.vitis.interpreter import WORKER
 from quantize.vitis.job import VitisSettings, write_job
 from quantize.vitis.modelcode import model_code
 from tests.quantize.networks import images, small
 from tests.quantize.vitis import tool
 from xmodel.errors import UsageError
+from xmodel.python import MARK, environment
 
 ALLOWED = {"numpy", "torch", "pytorch_nndct"}
 
