@@ -51,7 +51,8 @@ help: ## This list
 	@echo "  BACKEND   what quantizes and compiles: unmask, or vitis for the vendor's tools, pytorch_nndct in the Python"
 	@echo "            VITIS_PYTHON and vai_c_xir, VITIS_COMPILER [unmask; to compile, vai_c_xir where it is found]"
 	@echo "  TARGET    DPU to compile for: a name, alias or fingerprint [DPUCVDX8H_ISA1_F2W2_8PE, the VCK5000]"
-	@echo "  DEVICE    what infer runs on [the card where there is one, else the emulator]"
+	@echo "  DEVICE    what infer runs on: emulator, or card, through the vendor's xir and vart in the Python VITIS_PYTHON"
+	@echo "            [the card where it can be used, else the emulator]"
 	@echo "  THREADS   runner threads of infer [chosen for the machine]"
 	@echo "  OUT       folder of all results; each stage has its own folder in it [build]"
 	@echo "  PYTHON    interpreter, 3.11 or newer, that makes .venv [python3]"
@@ -91,7 +92,8 @@ samples: setup ## Make the offline sample set
 quantize: setup $(if $(CALIB),,samples) ## Float weights to INT8: MODEL, WEIGHTS, CALIB, BACKEND
 	@$(UNMASK) quantize $(network) --calib "$(calib)" \
 	  $(call option,labels,$(if $(CALIB),,$(SAMPLES)/metadata.json)) $(call option,backend,$(BACKEND)) \
-	  $(call option,vitis-python,$(VITIS_PYTHON)) --out "$(OUT)/quantize"
+	  $(if $(filter card/ card/unmask,$(DEVICE)/$(BACKEND)),,$(call option,vitis-python,$(VITIS_PYTHON))) \
+	  --out "$(OUT)/quantize"
 
 compile: setup ## The model quantized last to a deployable one: TARGET, BACKEND
 	@$(UNMASK) compile "$(OUT)/quantize" $(call option,target,$(TARGET)) $(call option,backend,$(BACKEND)) \
@@ -99,7 +101,8 @@ compile: setup ## The model quantized last to a deployable one: TARGET, BACKEND
 
 infer: setup $(if $(CROPS),,samples) ## Masks, scores and a report from the model compiled last: CROPS, LABELS, THREADS, DEVICE
 	@$(UNMASK) infer "$(OUT)/compile" --crops "$(crops)" $(call option,labels,$(labels)) \
-	  $(call option,threads,$(THREADS)) $(call option,device,$(DEVICE)) --out "$(OUT)/infer"
+	  $(call option,threads,$(THREADS)) $(call option,device,$(DEVICE)) \
+	  $(if $(filter card,$(DEVICE)),$(call option,vitis-python,$(VITIS_PYTHON))) --out "$(OUT)/infer"
 
 compare: setup $(if $(CROPS),,samples) ## Float against quantized and compiled: CROPS, LABELS; MODEL, WEIGHTS as for quantize
 	@$(compare)

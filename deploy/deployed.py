@@ -12,35 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.decode.parameters import with_parameters
+from deploy.devices import EMULATOR, Where
 from deploy.kernels import KernelChoice
 from deploy.roles import Roles, real, roles, sigmoid
 from runtime import deepynet
 from runtime.preprocess import decode, to_int8
 from xmodel import file
-from xmodel.errors import ArtifactError, UnavailableError
+from xmodel.errors import ArtifactError
 from xmodel.graph import Graph
 from xmodel.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from runtime.engine import Failure, Result
+    from runtime.runner import Runner
 
 S = TypeVar("S")
-Device = Literal["auto", "card", "emulator"]
 Compat = Literal["deepynet"]
 Take = Callable[[int, NDArray[np.float32], float], None]
 Fail = Callable[[int, str], None]
 MOST_THREADS = 4  # runners by default: each holds the activations of a whole batch
 MOST_WORKERS = 8  # threads that decode: each passes some hundred crops a second
-
-
-def backend(device: Device) -> str:
-    """The backend that `device` means on this machine. Raises `UnavailableError` for a card that cannot be used."""
-    if device == "card":
-        raise UnavailableError(
-            "The card cannot be used: files compiled here hold no machine code for it, and driving it needs VART.",
-            hint="Use --device emulator (or auto): it computes the same bytes. `unmask card check` looks for a card.",
-        )
-    return "emulator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +42,22 @@ class Deployed:
     """
 
     graph: Graph
-    file: str
+    path: Path
     spec: Preprocessing
     roles: Roles
     fix_point: int
     kernels: KernelChoice
     compat: Compat | None = None
+    where: Where = EMULATOR
 
     @staticmethod
-    def load(path: Path, kernels: KernelChoice = "auto", compat: Compat | None = None) -> Deployed:
+    def load(
+        path: Path, kernels: KernelChoice = "auto", compat: Compat | None = None, where: Where = EMULATOR
+    ) -> Deployed:
         """Read a compiled file: ours, or the vendor's for the VCK5000. Raises `UsageError` or `ArtifactError`."""
-        graph = with_parameters(file.read(path))
+        graph = file.read(path)
+        if where.python is None:  # the card finds the parameters in the file by itself
+            graph = with_parameters(graph)
         spec, found = Preprocessing.load(graph), roles(graph)
         fix_point = graph.inputs[0].output.fix_point
         if len(graph.inputs) != 1 or fix_point is None:
@@ -71,7 +67,7 @@ class Deployed:
                 where=str(path),
                 hint="Give the .xmodel that `unmask compile` wrote.",
             )
-        return Deployed(graph, path.name, spec, found, fix_point, kernels, compat)
+        return Deployed(graph, path, spec, found, fix_point, kernels, compat, where)
 
     @property
     def mask_shape(self) -> tuple[int, ...]:
@@ -89,7 +85,7 @@ class Deployed:
         """What a report says about the model."""
         return {
             "name": self.graph.name,
-            "file": self.file,
+            "file": self.path.name,
             "input": f"{self.spec.width}x{self.spec.height} {self.spec.color_order}",
             "target": self.target,
         }
@@ -142,8 +138,6 @@ class Deployed:
 
         Not more of `sources` is taken at a time than the batches in flight need.
         """
-        from runtime.emulator.program import Program
-        from runtime.emulator.runner import batch_of, runners
         from runtime.engine import close, run
 
         def sink(result: Result[S]) -> None:
@@ -158,17 +152,16 @@ class Deployed:
 
         cores = os.cpu_count() or 1
         workers = max(2, min(cores, MOST_WORKERS))
-        program, batch = Program(self.graph, kernels=self.kernels), batch_of(self.graph)
-        pool = runners(program, batch, threads or min(cores, MOST_THREADS))
+        pool, kernels = self._runners(threads or min(cores, MOST_THREADS))
         try:
             found = run(sources, load, pool, sink, failed, workers, draining=draining)
         finally:
             close(pool)
         read = found.items - found.failures
         return {
-            "device": "emulator",
-            "kernels": program.kernels,
-            "batch": batch,
+            "device": self.where.name,
+            "kernels": kernels,
+            "batch": pool[0].batch,
             "threads": found.threads,
             "crops": read,
             "seconds": found.seconds,
@@ -186,3 +179,16 @@ class Deployed:
                 "writing results": found.sink_ms * found.items / 1000,
             },
         }
+
+    def _runners(self, count: int) -> tuple[Sequence[Runner], str]:
+        """`count` runners where the network runs, and the kernels that compute what the host does."""
+        if self.where.python is not None:
+            from runtime.vitis.runner import open_runners
+
+            opened = open_runners(self.graph, self.path, self.where.python.path, count, self.kernels)
+            return opened, opened[0].kernels
+        from runtime.emulator.program import Program
+        from runtime.emulator.runner import batch_of, runners
+
+        program = Program(self.graph, kernels=self.kernels)
+        return runners(program, batch_of(self.graph), count), program.kernels

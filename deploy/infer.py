@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from deploy import journal, pictures, plots
 from deploy.console import Output, printable
 from deploy.crops import FAKE, NAMES, REAL, Crop, digest, find_masks, list_crops, read_labels
-from deploy.deployed import Compat, Deployed, Device, backend
+from deploy.deployed import Compat, Deployed
+from deploy.devices import Device, Where, choose
 from deploy.files import compiled_file, existing
 from deploy.journal import Entry, Journal
 from deploy.judge import Judge, nothing_readable
@@ -47,6 +48,7 @@ class InferJob:
     limit: int | None = None
     resume: bool = True
     compat: Compat | None = None
+    vitis_python: Path | None = None
 
 
 @dataclass(slots=True)
@@ -103,23 +105,23 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     if truth and truth.resolve() == (job.out / MASKS).resolve():
         raise UsageError("The output's masks would overwrite the true masks.", where=str(truth), hint="Change --out.")
     judge = Judge(read_labels(labels) if labels else None, truth)
-    device = backend(job.device)
+    where = choose(job.device, source, job.vitis_python)
     inputs = {source.name: artifact.sha256(source), "crops": digest(crops)}
     inputs |= {name: artifact.sha256(path) for name, path in (("labels", labels), ("masks", truth)) if path}
-    decisive = {"kernels": job.kernels, "compat": job.compat}
-    wanted = artifact.record("infer", inputs, {"device": device, "threads": job.threads, **decisive})
+    decisive = {**where.arguments, "kernels": job.kernels, "compat": job.compat}
+    wanted = artifact.record("infer", inputs, {"threads": job.threads, **decisive})
 
     # Threads change no result, so a run may go on with more or fewer.
     key = sha256(json.dumps({**wanted, "arguments": decisive}, sort_keys=True).encode()).hexdigest()
     earlier = artifact.outputs_of(job.out)
 
     def work() -> list[str]:
-        deployed = Deployed.load(source, job.kernels, job.compat)
+        deployed = Deployed.load(source, job.kernels, job.compat, where)
         with journal.held(job.out, MASKS, not job.resume):
             kept = Journal(job.out, MASKS, SEGMENTATION, key, deployed.mask_shape, earlier)
             with closing(kept):
                 sink = Sink(crops, judge, job.out, kept)
-                _tell(len(crops), sink, device, kept.ignored, out)
+                _tell(len(crops), sink, where, kept.ignored, out)
                 speed = _judge(deployed, sink, job.threads, out)
                 failures = {c: p.error for c, p in zip(crops, sink.predictions, strict=True)}
                 if all(failures.values()):
@@ -141,13 +143,15 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     return artifact.read_json(job.out / REPORT), ran
 
 
-def _tell(count: int, sink: Sink, device: str, ignored: str, out: Output) -> None:
+def _tell(count: int, sink: Sink, where: Where, ignored: str, out: Output) -> None:
     if ignored:
         out.note(f"The journal of an interrupted run is not used from there on: {ignored}.")
     if sink.predictions:
         out.note(f"Going on where an interrupted run was: {len(sink.predictions)} of {count} crops are done.")
     if sink.left:
-        out.note(f"Judging {len(sink.left)} crops on the {device} …")
+        for note in where.notes:
+            out.warn(note)
+        out.note(f"Judging {len(sink.left)} crops on the {where} …")
 
 
 def _judge(deployed: Deployed, sink: Sink, threads: int | None, out: Output) -> dict[str, Any]:

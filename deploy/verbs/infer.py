@@ -11,6 +11,11 @@ from deploy.console import Json, Output, Quiet
 from deploy.kernels import Kernels
 from deploy.verbs.evaluate import Crops, Labels, Limit, Masks
 
+VitisPython = Annotated[
+    Path | None,
+    typer.Option(help="The Python that has the vendor's xir and vart, for the card; default: it is looked for."),
+]
+
 
 def infer(
     context: typer.Context,
@@ -22,8 +27,10 @@ def infer(
     masks: Masks = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/infer"),
     device: Annotated[
-        Literal["auto", "card", "emulator"], typer.Option(help="Where the network runs; auto: the best there is.")
+        Literal["auto", "card", "emulator"],
+        typer.Option(help="Where the network runs; auto: the card where it can be used."),
     ] = "auto",
+    vitis_python: VitisPython = None,
     threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: up to 4.")] = None,
     kernels: Kernels = "auto",
     limit: Limit = None,
@@ -47,7 +54,7 @@ def infer(
     from deploy.judge import demand
 
     output = Output.of(context, json, quiet)
-    job = InferJob(model, crops, out, labels, masks, device, threads, kernels, limit, resume, compat)
+    job = InferJob(model, crops, out, labels, masks, device, threads, kernels, limit, resume, compat, vitis_python)
     report, ran = infer_stage(job, output)
     if report["compat"]:
         output.warn(tables.compat_line(report["compat"]))

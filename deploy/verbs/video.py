@@ -9,6 +9,7 @@ import typer
 
 from deploy.console import Json, Output, Quiet
 from deploy.kernels import Kernels
+from deploy.verbs.infer import VitisPython
 
 
 def video(
@@ -28,8 +29,10 @@ def video(
         typer.Option(help="Mask in the overlay: as the published project blends it, or orange."),
     ] = "published",
     device: Annotated[
-        Literal["auto", "card", "emulator"], typer.Option(help="Where the network runs; auto: the best there is.")
+        Literal["auto", "card", "emulator"],
+        typer.Option(help="Where the network runs; auto: the card where it can be used."),
     ] = "auto",
+    vitis_python: VitisPython = None,
     threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: up to 4.")] = None,
     kernels: Kernels = "auto",
     json: Json = False,
@@ -45,7 +48,7 @@ def video(
 
     def job(clip: Path, folder: Path) -> VideoJob:
         return VideoJob(model, clip, folder, whole_frame, boxes, face_model, every, limit, blend, device, threads,
-                        kernels)  # fmt: skip
+                        kernels, vitis_python)  # fmt: skip
 
     output = Output.of(context, json, quiet)
     done = judge_clips(clips, out, job, output)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.console import Output, printable
-from deploy.deployed import Deployed, Device, backend
+from deploy.deployed import Deployed
+from deploy.devices import Device, choose
 from deploy.files import compiled_file, existing
 from deploy.kernels import KernelChoice
 from deploy.video.boxes import read_boxes
@@ -49,6 +50,7 @@ class VideoJob:
     device: Device = "auto"
     threads: int | None = None
     kernels: KernelChoice = "auto"
+    vitis_python: Path | None = None
 
 
 @dataclass(slots=True)
@@ -85,17 +87,19 @@ def video_stage(job: VideoJob, out: Output) -> tuple[dict[str, Any], bool]:
         pass  # what is wrong with the file is told before anything else is done
     named = {"boxes": existing(job.boxes, "file of boxes"), "face model": existing(job.face_model, "face model")}
     where = _where(job, out)
-    device = backend(job.device)
+    device = choose(job.device, source, job.vitis_python)
     inputs = {source.name: artifact.sha256(source), "clip": artifact.sha256(job.clip)}
     inputs |= {name: artifact.sha256(path) for name, path in named.items() if path}
     arguments = {"clip": job.clip.name, "where": where.name, "every": job.every,
-                 "limit": job.limit, "blend": job.blend, "device": device, "kernels": job.kernels,
+                 "limit": job.limit, "blend": job.blend, **device.arguments, "kernels": job.kernels,
                  "threads": job.threads}  # fmt: skip
     wanted = artifact.record("video", inputs, arguments)
     wanted["versions"] |= {name: metadata.version(name) for name in ("av", "scikit-image")}
 
     def work() -> list[str]:
-        deployed = Deployed.load(source, job.kernels)
+        for note in device.notes:
+            out.warn(note)
+        deployed = Deployed.load(source, job.kernels, where=device)
         height, width, _ = deployed.mask_shape
         with closing(Spool(job.out, (height, width))) as spool:
             judged = _judge(job, deployed, where, spool, out)

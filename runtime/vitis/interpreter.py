@@ -11,12 +11,12 @@ from xmodel.errors import UnavailableError
 from xmodel.python import PROBE_SECONDS, ask, search
 
 WORKER = Path(__file__).parent / "worker.py"
-_VERSION = re.compile(r"lib(?:vart-runner|xir)\.so\.(\d{1,4}(?:\.\d{1,4}){1,3})")
+_VERSION = re.compile(r"(?:(?:vart|xir)-|lib(?:vart-runner|xir)\.so\.)(\d{1,4}(?:\.\d{1,4}){1,3})(?:-.*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python with xir and vart; `release` is the version that its libraries' file names end in ("2.5.0")."""
+    """A Python with xir and vart; `release` is the version that their packages' or libraries' names give ("2.5.0")."""
 
     path: Path
     python: str
@@ -42,10 +42,10 @@ def probe(python: Path, seconds: float = PROBE_SECONDS) -> Interpreter:
 
 
 def release(libraries: Sequence[str]) -> str | None:
-    """The version in the names of the vendor's libraries.
+    """The version in the names of the vendor's packages, or else of its libraries.
 
-    >>> release(["librt-engine.so", "libxir.so.2.5.0"])
-    '2.5.0'
+    >>> release(["librt-engine.so", "libxir.so.2.5.0"]), release(["vart-3.0.0-h1_0.json"])
+    ('2.5.0', '3.0.0')
     """
     found = (_VERSION.fullmatch(name) for name in sorted(libraries, reverse=True))
     return next((match[1] for match in found if match), None)

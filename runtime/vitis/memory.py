@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import os
@@ -15,6 +16,7 @@ from xmodel.errors import UnavailableError
 from xmodel.graph import Array
 
 _LINE, _PAGE = 64, 4096  # bytes: a tensor begins on a cache line, a slot on a page
+_MOST = 4 << 30  # bytes; the system may end the process that asks for more than there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Memory:
     def resize(self, size: int) -> None:
         """Take `size` bytes, once. Raises `UnavailableError` when there are not as many: later that is a crash."""
         try:
+            if size > _MOST:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self.descriptor, 0, size)
             else:

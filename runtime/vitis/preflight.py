@@ -21,7 +21,7 @@ from arch.releases import (
     compiler_version,
     read_overlay_name,
 )
-from arch.targets import Target, by_fingerprint
+from arch.targets import Target, by_fingerprint, find
 from runtime.vitis.machine import Machine
 from xmodel.errors import UnavailableError, UsageError
 from xmodel.graph import Graph, Subgraph
@@ -84,16 +84,16 @@ def _card(machine: Machine) -> Iterator[Finding]:
 
 def _file(graph: Graph, parts: Sequence[Subgraph]) -> Iterator[Finding]:
     if not parts:
-        yield Finding(True, f"Nothing of {graph.name!r} is compiled for a DPU.", f"{recompile(None)}")
+        yield Finding(True, f"Nothing of {graph.name!r} is compiled for a DPU.", recompile(None))
         return
     if any(not part.get("mc_code") for part in parts):
         yield Finding(
             True,
             f"{graph.name!r} holds no machine code: Unmask compiled it, for the emulator.",
-            f"{recompile(_target(parts))}",
+            recompile(_target(parts)),
         )
     if len({part.get("dpu_fingerprint") for part in parts}) > 1:
-        yield Finding(True, f"The DPU subgraphs of {graph.name!r} are for different DPUs.", f"{recompile(None)}")
+        yield Finding(True, f"The DPU subgraphs of {graph.name!r} are for different DPUs.", recompile(None))
 
 
 def _target(parts: Sequence[Subgraph]) -> Target | None:
@@ -133,13 +133,11 @@ def _overlay(target: Target, machine: Machine, overlay: OverlayName | None) -> I
             False, f"The name of the overlay {firmware.name} does not tell its DPU, which was not compared.", ""
         )
     elif overlay.target != target.name:
-        running = next((r.overlay(overlay.target) for r in RELEASES if r.overlay(overlay.target)), None)
-        other = _by_name(overlay.target) if running else None
+        other = find(overlay.target)
         yield Finding(
             True,
             f"The file is compiled for {target.name} (fingerprint {target.fingerprint_text}), the overlay "
-            f"{firmware.name} holds {overlay.target}"
-            f"{f' (fingerprint {other.fingerprint_text})' if other else ''}.",
+            f"{firmware.name} holds {other.name} (fingerprint {other.fingerprint_text}).",
             f"{_name_overlay(target, machine)} Or keep the overlay: {recompile(other)}",
         )
     if machine.unchecked:
@@ -148,12 +146,6 @@ def _overlay(target: Target, machine: Machine, overlay: OverlayName | None) -> I
             "XLNX_ENABLE_FINGERPRINT_CHECK=0 keeps the runtime from comparing the file with what the card runs.",
             "Unset it.",
         )
-
-
-def _by_name(name: str) -> Target:
-    from arch.targets import find
-
-    return find(name)
 
 
 def _name_overlay(target: Target, machine: Machine) -> str:

@@ -23,7 +23,7 @@ from runtime.vitis.interpreter import WORKER
 from xmodel.errors import UnavailableError
 from xmodel.python import environment
 
-_TICK = 0.5  # seconds between two looks at the clock
+_TICK = 0.5  # seconds between two looks at the clock, at most
 _LINES = 200  # of the worker's stderr that are kept
 _CHUNK = 1 << 16
 
@@ -34,7 +34,7 @@ class Limits:
     for ending. A runtime of the vendor's gives a job up after 10 s (XLNX_DPU_TIMEOUT, in ms)."""
 
     opening: float = 300.0
-    job: float = 60.0
+    job: float = 30.0
     silence: float = 120.0
     beat: float = 2.0
     grace: float = 5.0
@@ -190,7 +190,7 @@ class Worker:
                 selector.register(err, selectors.EVENT_READ)
                 data: bytes | None = None
                 while data != b"":
-                    ready = {key.fileobj for key, _ in selector.select(_TICK)}
+                    ready = {key.fileobj for key, _ in selector.select(min(_TICK, self.limits.beat))}
                     data = os.read(out.fileno(), _CHUNK) if out in ready else None
                     if err in ready or data:
                         open_ = self._listen_to(err.fileno())

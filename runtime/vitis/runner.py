@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.emulator.program import KernelChoice
 from runtime.vitis.memory import Layout, Memory, Place
-from runtime.vitis.plan import CardStep, Step, plan
+from runtime.vitis.plan import CardStep, HostStep, Step, plan
 from runtime.vitis.process import Limits, Worker
 from xmodel.errors import UnavailableError, UnmaskError, UsageError
 from xmodel.graph import Array, Graph, Tensor, numpy_dtype
@@ -61,7 +61,7 @@ class Card:
         self._memory.resize(layout.stride * SLOTS * count)
         parts = [{"inputs": _offsets(i), "outputs": _offsets(o)} for i, o in layout.parts]
         size = layout.stride * SLOTS * count
-        self.worker.call(limits.job, do="map", size=size, slots=SLOTS, stride=layout.stride, parts=parts)
+        self.worker.call(limits.opening, do="map", size=size, slots=SLOTS, stride=layout.stride, parts=parts)
         return batch, [[self._slot(layout, runner * SLOTS + slot) for slot in range(SLOTS)] for runner in range(count)]
 
     def _slot(self, layout: Layout, index: int) -> list[Arrays]:
@@ -148,11 +148,12 @@ class CardRunner:
     """One of the runners of `card`, with a runner of the vendor's of its own. Used by one thread at a time.
 
     A job goes to the card at once while there is a free slot; the host's part of it is computed in `wait`, while the
-    card has the jobs after it. `threads` is how many cores that may use.
+    card has the jobs after it. `threads` is how many cores that may use, `kernels` the name of what computes it.
     """
 
     def __init__(self, card: Card, index: int, threads: int = 1) -> None:
         self.batch, self.inputs, self.outputs = card.batch, card.inputs, card.outputs
+        self.kernels = next((step.program.kernels for step in card.steps if isinstance(step, HostStep)), "none")
         self._card, self._index, self._threads = card, index, threads
         self._slots = card.arrays[index]
         self._free = list(range(SLOTS))

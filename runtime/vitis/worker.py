@@ -46,6 +46,7 @@ MARK = "@unmask "  # begins the answer to "probe", among what the vendor's modul
 MODE = "run"  # without a mode, or with another one, the vendor aborts or runs on the CPU
 CHUNK = 1 << 16
 _LIBRARY = re.compile(r"/(lib(?:xir|vart-[\w-]+|rt-engine|target-factory)\.so[.\d]*)$")
+_PACKAGE = re.compile(r"(?:vart|xir)-\d[.\d]*-")
 
 
 class CallError(Exception):
@@ -182,14 +183,14 @@ class Server:
         """One message that is not "end"."""
         do = message["do"]
         try:
-            with Limit(self.opening if do == "open" else self.limit):
+            with Limit(self.limit if do == "run" else self.opening):
                 if do == "run":
                     self.start(message)
                 elif do == "beat":
                     self.link.say(said="beat")
                 elif do == "open":
                     self.card = Card(message["model"], message["parts"], message["runners"])
-                    self.link.say(said="opened", parts=self.card.parts(), libraries=libraries())
+                    self.link.say(said="opened", parts=self.card.parts())
                 elif do == "map":
                     shared = mmap.mmap(self.memory, message["size"])
                     self.card.map(shared, message["slots"], message["stride"], message["parts"])
@@ -256,13 +257,17 @@ def describe(tensor: Any) -> Dict[str, Any]:
 
 
 def libraries() -> List[str]:
-    """File names, which end in versions, of the vendor's libraries that this process has loaded."""
+    """File names that tell the release: of conda's records here, of the vendor's libraries that this process has
+    loaded."""
+    folder = os.path.join(sys.prefix, "conda-meta")  # noqa: PTH118
+    names = os.listdir(folder) if os.path.isdir(folder) else []  # noqa: PTH208, PTH112
+    found = {name for name in names if _PACKAGE.match(name)}
     try:
         with open("/proc/self/maps") as lines:  # noqa: PTH123
-            found = {_LIBRARY.search(line.rstrip()) for line in lines}
+            found |= {match.group(1) for match in map(_LIBRARY.search, map(str.rstrip, lines)) if match}
     except OSError:
-        return []
-    return sorted({match.group(1) for match in found if match})
+        pass
+    return sorted(found)
 
 
 def probe() -> Dict[str, Any]:

@@ -24,6 +24,11 @@ class Recorded:
     images: dict[str, Array]
     wanted: dict[str, Array]
 
+    @property
+    def x(self) -> str:
+        """The input's name."""
+        return self.graph.inputs[0].output.name
+
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
