@@ -6,6 +6,7 @@ The class takes the op (`xir.Op`) and has `calculate(output, input)`: tensor buf
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,8 @@ def custom(op: Op) -> CustomOp:
             "or run the DPU subgraphs alone.",
         ) from None
 
+    lock = threading.Lock()  # the application's class need not expect several jobs at a time
+
     def run(inputs: Mapping[str, Sequence[Array]], output: Array) -> None:
         def buffer(tensor: Any, array: Array) -> TensorBuffer:
             return TensorBuffer.over(tensor, array)
@@ -40,6 +43,7 @@ def custom(op: Op) -> CustomOp:
             name: [buffer(t, array) for t, array in zip(op.get_input_tensors_by_name(name), arrays, strict=True)]
             for name, arrays in inputs.items()
         }
-        made.calculate(output=buffer(op.get_output_tensor(), output), **given)
+        with lock:
+            made.calculate(output=buffer(op.get_output_tensor(), output), **given)
 
     return run
