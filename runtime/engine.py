@@ -30,7 +30,7 @@ IN_FLIGHT = 2  # jobs a runner has at a time: the next one is there when one is 
 DEVICE_LIMIT = (
     30.0  # seconds for a job of a card, which takes milliseconds; VART's own limit is 10 s (XLNX_DPU_TIMEOUT)
 )
-GRACE = 2.0  # seconds that threads get to end; what is stuck in a backend is left behind
+GRACE, HASTE = 2.0, 0.2  # seconds that threads get to end, and after a second signal; who is stuck is left behind
 THREADS = "unmask-"  # how the names of the engine's threads begin
 
 
@@ -147,6 +147,7 @@ def run(
     threads = [_thread("decode", _work, line, load, runners[0].inputs[0]) for _ in range(workers)]
     threads += [_thread("runner", _drive, line, runner) for runner in runners]
     start, in_sink, items, failures = time.perf_counter(), 0.0, 0, 0
+    grace = GRACE
     with requested(line.drain):
         try:
             for thread in threads:
@@ -160,9 +161,12 @@ def run(
                     failures += 1
                     failed(delivery)
                 in_sink += time.perf_counter() - before
+        except KeyboardInterrupt:
+            grace = HASTE
+            raise
         finally:
             line.stop()
-            _join(threads)
+            _join(threads, grace)
     if line.draining:
         raise KeyboardInterrupt
     each, through = 1000 / max(1, items), 1000 / max(1, items - failures)
@@ -173,14 +177,16 @@ def run(
 
 
 def close(runners: Iterable[Runner]) -> None:
-    """Close all of them at once; one that takes longer than `GRACE` seconds is left to a daemon thread.
+    """Close all of them at once; one that takes longer than `GRACE` seconds is left to a daemon thread, or than `HASTE`
+    where a backend holds a thread of `run`: that one will not close either.
 
     What `close` of a runner raises is dropped: the results are there already.
     """
+    grace = HASTE if left_behind() else GRACE
     threads = [_thread("close", _close, runner) for runner in runners]
     for thread in threads:
         thread.start()
-    _join(threads)
+    _join(threads, grace)
 
 
 def _close(runner: Runner) -> None:
@@ -200,8 +206,8 @@ def _thread(name: str, target: Callable[..., None], *arguments: object) -> threa
     return threading.Thread(target=target, args=arguments, name=THREADS + name, daemon=True)
 
 
-def _join(threads: Iterable[threading.Thread]) -> None:
-    deadline = time.perf_counter() + GRACE
+def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
+    deadline = time.perf_counter() + seconds
     for thread in threads:
         if thread.ident is not None:
             thread.join(max(0.0, deadline - time.perf_counter()))

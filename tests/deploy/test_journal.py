@@ -195,16 +195,19 @@ def test_no_resume_starts_again(model: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_killed_twenty_times_nothing_is_lost_or_repeated(model: Path, tmp_path: Path) -> None:
-    """SIGKILL at random crops, in the middle of the writes, until the run comes through."""
+    """SIGKILL at random crops, in the middle of the writes, and at random times, until the run comes through."""
     broken_crops(tmp_path)
     assert exit_code(*job(model, tmp_path, "whole", "-q")) == 1
     draw = random.Random(7)
     kills = 0
     while kills < 20:
-        at, where = draw.randrange(1, 3), draw.randrange(3)
+        at, where = draw.randrange(1, 3), draw.randrange(4)
         child = os.fork()
         if child == 0:  # pragma: no cover - it is killed
             _killed(job(model, tmp_path, "out", "-q"), at, where)
+        if where == 3:
+            time.sleep(draw.uniform(0, 0.2))
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
@@ -214,10 +217,13 @@ def test_killed_twenty_times_nothing_is_lost_or_repeated(model: Path, tmp_path: 
         assert results(tmp_path / "out") == results(tmp_path / "whole")
         assert not (tmp_path / "out" / FOLDER).exists()
         (tmp_path / "out" / "run.json").unlink()  # the next run begins again
+    assert exit_code(*job(model, tmp_path, "out", "-q")) == 1
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
 def _killed(arguments: list[object], at: int, where: int) -> None:  # pragma: no cover
-    """Run the command; SIGKILL at mask number `at`: before its file, before its logits, or after its entry."""
+    """Run the command; SIGKILL at mask number `at`: before its file, before its logits, or after its entry;
+    for any other `where`, leave that to the parent."""
     left = [at]
 
     def die_at() -> None:
