@@ -168,6 +168,7 @@ class Deployed:
             "fps": found.fps,
             "workers": found.workers,
             "bottleneck": found.bottleneck,
+            "device_busy": found.device_busy,
             "threads_to_try": found.threads_to_try(cores),
             "host_ms": found.host_ms,
             "queue_ms": found.queue_ms,

@@ -33,8 +33,8 @@ def bottleneck_line(speed: Mapping[str, Any]) -> str:
     advice = "" if speed["threads_to_try"] == speed["threads"] else f"; try --threads {speed['threads_to_try']}"
     return (
         f"It waited for {what} most: decoding {speed['host_ms']:.1f} ms a crop on each of {speed['workers']} threads, "
-        f"queue {speed['queue_ms']:.1f}, network {speed['device_ms']:.1f} on each of {speed['threads']}, "
-        f"writing {speed['sink_ms']:.1f}{advice}"
+        f"queue {speed['queue_ms']:.1f}, network {speed['device_ms']:.1f} on each of {speed['threads']} "
+        f"({percent(speed['device_busy'], 0)} busy), writing {speed['sink_ms']:.1f}{advice}"
     )
 
 

@@ -29,6 +29,12 @@ class Statistics:
         return (self.items - self.failures) / self.seconds if self.seconds > 0 else 0.0
 
     @property
+    def device_busy(self) -> float:
+        """How much of the time the runners had a job to do, from 0 to 1, their mean."""
+        whole = self.threads * self.seconds
+        return min(1.0, self.device_ms / 1000 * (self.items - self.failures) / whole) if whole > 0 else 0.0
+
+    @property
     def busy(self) -> dict[str, float]:
         """What each stage needs an item with all its threads at work, in milliseconds: "host", "device", "sink"."""
         return {

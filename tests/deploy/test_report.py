@@ -36,6 +36,7 @@ def _infer_page(**changes: Any) -> str:
             "kernels": EVIL,
             "bottleneck": "host",
             "workers": 2,
+            "device_busy": 0.43,
             "threads_to_try": 3,
             "host_ms": 1.5,
             "queue_ms": 2.5,
@@ -73,7 +74,11 @@ def test_the_page_loads_nothing() -> None:
 def test_the_page_separates_host_queue_and_device() -> None:
     page = _infer_page()
     assert "1.50 ms a crop" in page and "2.50 ms a crop" in page and "3.50 ms a crop" in page
-    assert "try <code>--threads 3</code>" in page and "<b>decoding and preparing</b>" in page
+    assert (
+        "busy 43 % of the time" in page
+        and "try <code>--threads 3</code>" in page
+        and "<b>decoding and preparing</b>" in page
+    )
 
 
 @pytest.mark.parametrize(

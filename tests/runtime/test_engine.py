@@ -386,6 +386,7 @@ def test_threads_to_try_are_as_many_as_keep_up_with_the_host() -> None:
     assert statistics(host=9.0, device=0.1, sink=0.1, threads=4).threads_to_try(64) == 1
     assert statistics(host=0.0, device=5.0, sink=0.0).threads_to_try(64) == 64
     assert statistics(host=1.0, device=0.0, sink=1.0, threads=3).threads_to_try(64) == 3
+    assert statistics(host=8.0, device=25.0, sink=1.0).device_busy == 0.2  # 8 items in a second
     assert statistics(host=8.0, device=3.0, sink=1.0).bottleneck == "host"
     assert statistics(host=8.0, device=6.0, sink=5.0).bottleneck == "device"
     assert statistics(host=8.0, device=6.0, sink=7.0).bottleneck == "sink"
