@@ -31,6 +31,7 @@ Compat = Literal["deepynet"]
 Take = Callable[[int, NDArray[np.float32], float], None]
 Fail = Callable[[int, str], None]
 MOST_THREADS = 4  # runners by default: each holds the activations of a whole batch
+MOST_ON_CARD = 64  # runners that are ever advised for a card
 MOST_WORKERS = 8  # threads that decode: each passes some hundred crops a second
 
 
@@ -89,6 +90,16 @@ class Deployed:
             "input": f"{self.spec.width}x{self.spec.height} {self.spec.color_order}",
             "target": self.target,
         }
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds after which a run is given up whose device does not answer; None for the emulator, which needs what
+        it needs. The card's own watch comes first, and says more."""
+        if self.where.python is None:
+            return None
+        from runtime.vitis.process import Limits
+
+        return 2 * Limits.of(os.environ).job
 
     @property
     def flaws(self) -> list[str]:
@@ -154,7 +165,7 @@ class Deployed:
         workers = max(2, min(cores, MOST_WORKERS))
         pool, kernels = self._runners(threads or min(cores, MOST_THREADS))
         try:
-            found = run(sources, load, pool, sink, failed, workers, draining=draining)
+            found = run(sources, load, pool, sink, failed, workers, self.limit, draining)
         finally:
             close(pool)
         read = found.items - found.failures
@@ -169,7 +180,7 @@ class Deployed:
             "workers": found.workers,
             "bottleneck": found.bottleneck,
             "device_busy": found.device_busy,
-            "threads_to_try": found.threads_to_try(cores),
+            "threads_to_try": found.threads_to_try(cores if self.limit is None else MOST_ON_CARD),
             "host_ms": found.host_ms,
             "queue_ms": found.queue_ms,
             "device_ms": found.device_ms,

@@ -23,13 +23,10 @@ from runtime.statistics import Statistics
 from xmodel.errors import UnavailableError, UnmaskError, UsageError
 from xmodel.graph import Array, Tensor, numpy_dtype
 
-__all__ = ["DEVICE_LIMIT", "Failure", "Result", "Statistics", "close", "left_behind", "run"]
+__all__ = ["Failure", "Result", "Statistics", "close", "left_behind", "run"]
 
 S = TypeVar("S")
 IN_FLIGHT = 2  # jobs a runner has at a time: the next one is there when one is done
-DEVICE_LIMIT = (
-    30.0  # seconds for a job of a card, which takes milliseconds; VART's own limit is 10 s (XLNX_DPU_TIMEOUT)
-)
 GRACE, HASTE = 2.0, 0.2  # seconds that threads get to end, and after a second signal; who is stuck is left behind
 THREADS = "unmask-"  # how the names of the engine's threads begin
 
@@ -84,6 +81,7 @@ def _drive(line: Line[S], runner: Runner) -> None:
                 line.finish(job, idle_since)
                 idle_since = time.perf_counter()
     except UnmaskError as error:
+        error.where = error.where or (names(last) if last else "")
         line.stop(error)
     except BaseException as error:
         line.stop(_runner_failed(error, names(last) if last else "the first job"))

@@ -229,6 +229,16 @@ def test_a_device_that_never_answers_stops_the_run_and_hangs_nothing(free: threa
     assert left_behind() == ["unmask-runner", "unmask-close"]
 
 
+def test_an_error_that_a_runner_explains_itself_names_its_items_too() -> None:
+    class Watched(Doubler):
+        def wait(self, job: int) -> None:
+            raise UnavailableError("A job on the card gave no result.", hint="Reset it.")
+
+    with pytest.raises(UnavailableError, match=r"gave no result") as caught:
+        run(range(100), load, [Watched()], lambda r: None, lambda f: None)
+    assert (caught.value.where, caught.value.hint) == ("0 to 7", "Reset it.")
+
+
 def test_a_device_that_does_not_take_a_job_is_told_too(free: threading.Event) -> None:
     class Full(Doubler):
         def execute_async(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> int:
