@@ -20,10 +20,12 @@ UNMASK_AVX2 UNMASK_INLINE __m256i spread4(const uint8_t* x) {
   return _mm256_set1_epi32(four);
 }
 
+// sums = or += pairs of 16-bit numbers
+template <bool FIRST>
 UNMASK_AVX2 UNMASK_INLINE void widen(int32_t* sums, __m256i sixteen) {
   __m256i* to = reinterpret_cast<__m256i*>(sums);
   const __m256i pairs = _mm256_madd_epi16(sixteen, _mm256_set1_epi16(1));
-  _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), pairs));
+  _mm256_storeu_si256(to, FIRST ? pairs : _mm256_add_epi32(_mm256_loadu_si256(to), pairs));
 }
 
 // a += b in 16 bits. Written out because a compiler left to itself hoists the loads of all pixels before the first
@@ -87,11 +89,33 @@ constexpr int SHORT = 3;
 using Short = void (*)(const uint8_t* const*, const int32_t*, const int8_t*, int, int32_t*);
 constexpr Short SHORTS[SHORT + 1] = {nullptr, sum_short<1>, sum_short<2>, sum_short<3>};
 
+template <bool FIRST>
+UNMASK_AVX2 UNMASK_INLINE void sum_group(const uint8_t* const* p, const int32_t* offsets, const __m256i* weights,
+                                         int length, int32_t* sums) {
+  __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0;
+  __m256i b0 = a0, b1 = a0, b2 = a0, b3 = a0, b4 = a0, b5 = a0;
+  for (int step = 0; step < length; ++step) {
+    const ptrdiff_t at = offsets[step];
+    const __m256i w0 = _mm256_loadu_si256(weights + 2 * step);
+    const __m256i w1 = _mm256_loadu_si256(weights + 2 * step + 1);
+    multiply_add(a0, b0, p[0] + at, w0, w1);
+    multiply_add(a1, b1, p[1] + at, w0, w1);
+    multiply_add(a2, b2, p[2] + at, w0, w1);
+    multiply_add(a3, b3, p[3] + at, w0, w1);
+    multiply_add(a4, b4, p[4] + at, w0, w1);
+    multiply_add(a5, b5, p[5] + at, w0, w1);
+  }
+  widen<FIRST>(sums, a0), widen<FIRST>(sums + 8, b0), widen<FIRST>(sums + 16, a1), widen<FIRST>(sums + 24, b1);
+  widen<FIRST>(sums + 32, a2), widen<FIRST>(sums + 40, b2), widen<FIRST>(sums + 48, a3), widen<FIRST>(sums + 56, b3);
+  widen<FIRST>(sums + 64, a4), widen<FIRST>(sums + 72, b4), widen<FIRST>(sums + 80, a5), widen<FIRST>(sums + 88, b5);
+}
+
 UNMASK_AVX2 void sum(const uint8_t* const* strips, ptrdiff_t, const Block& block, int32_t* sums) {
-  const uint8_t *p0 = strips[0], *p1 = strips[1], *p2 = strips[2], *p3 = strips[3], *p4 = strips[4], *p5 = strips[5];
+  const uint8_t* const p[STRIPS] = {strips[0], strips[1], strips[2], strips[3], strips[4], strips[5]};
   const int32_t* offsets = block.offsets;
   const __m256i* weights = reinterpret_cast<const __m256i*>(block.weights);
-  for (int i = 0; i < STRIPS * CHANNELS; i += 8)
+  bool first = block.run_count > 0 && block.runs[0] > SHORT;  // then the first group's sums are stored, not added
+  for (int i = 0; i < STRIPS * CHANNELS && !first; i += 8)
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + i), _mm256_setzero_si256());
   for (int run = 0; run < block.run_count; ++run) {
     const int length = block.runs[2 * run], groups = block.runs[2 * run + 1];
@@ -102,25 +126,11 @@ UNMASK_AVX2 void sum(const uint8_t* const* strips, ptrdiff_t, const Block& block
       weights += 2 * length * groups;
       continue;
     }
-    for (int group = groups; group > 0; --group) {
-      __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0;
-      __m256i b0 = a0, b1 = a0, b2 = a0, b3 = a0, b4 = a0, b5 = a0;
-      for (int step = 0; step < length; ++step) {
-        const ptrdiff_t at = offsets[step];
-        const __m256i w0 = _mm256_loadu_si256(weights + 2 * step);
-        const __m256i w1 = _mm256_loadu_si256(weights + 2 * step + 1);
-        multiply_add(a0, b0, p0 + at, w0, w1);
-        multiply_add(a1, b1, p1 + at, w0, w1);
-        multiply_add(a2, b2, p2 + at, w0, w1);
-        multiply_add(a3, b3, p3 + at, w0, w1);
-        multiply_add(a4, b4, p4 + at, w0, w1);
-        multiply_add(a5, b5, p5 + at, w0, w1);
-      }
+    for (int group = groups; group > 0; --group, first = false) {
+      if (first) sum_group<true>(p, offsets, weights, length, sums);
+      else sum_group<false>(p, offsets, weights, length, sums);
       offsets += length;
       weights += 2 * length;
-      widen(sums, a0), widen(sums + 8, b0), widen(sums + 16, a1), widen(sums + 24, b1);
-      widen(sums + 32, a2), widen(sums + 40, b2), widen(sums + 48, a3), widen(sums + 56, b3);
-      widen(sums + 64, a4), widen(sums + 72, b4), widen(sums + 80, a5), widen(sums + 88, b5);
     }
   }
 }
@@ -199,8 +209,9 @@ const Kernel& avx2_depthwise() {
   return kernel;
 }
 
-UNMASK_AVX2 void avx2_finish(const Epilogue& e, int channel, int channels, int width, const int32_t* sums,
+UNMASK_AVX2 void avx2_finish(const Epilogue& epilogue, int channel, int channels, int width, const int32_t* sums,
                              int8_t* const* outs, int pixels) {
+  const Epilogue e = epilogue;  // a copy, or each byte that is stored could change it
   if (!e.narrow || e.table != nullptr) {
     portable_finish(e, channel, channels, width, sums, outs, pixels);
     return;
