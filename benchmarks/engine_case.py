@@ -27,16 +27,16 @@ from xmodel.graph import Graph
 IMAGES, CALIBRATION = 8, 2  # random ones: the speed is measured, not the accuracy
 
 
-def multiplications(graph: Graph) -> int:
-    """Products of an input value and a weight that one image takes."""
-    total = 0
+def products(graph: Graph) -> dict[str, int]:
+    """Products of an input value and a weight that an image takes, by convolution."""
+    found = {}
     for op in graph.ops:
         node, _ = operations.node(graph, op)
         spec = operations.parse(node, Rules.CARD)
         if isinstance(spec, Convolution):
             height, width = node.image[1:3] if spec.transposed else spec.out
-            total += height * width * math.prod(node.inputs[1].shape)
-    return total
+            found[op.name] = height * width * math.prod(node.inputs[1].shape)
+    return found
 
 
 def ends(graph: Graph) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def write(name: str, folder: Path) -> None:
         zeros = list(onnx_model.zero_points(folder / "model.onnx").values())
     fixes = {op: int(quantized.op(op).get("fix_point")) for op in ends(quantized)}
     case = {"model": name, "fix_point": fix_point, "ends": last, "fixes": fixes, "zero_points": zeros}
-    write_json(folder / "case.json", {**case, "products": multiplications(compiled)})
+    write_json(folder / "case.json", {**case, "products": sum(products(compiled).values())})
 
 
 if __name__ == "__main__":

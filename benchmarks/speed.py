@@ -191,11 +191,11 @@ def run(
         for model in models:
             folder = Path(scratch) / model
             folder.mkdir()
-            _say(f"{model}: quantizing, compiling, and the reference's answer")
+            say(f"{model}: quantizing, compiling, and the reference's answer")
             subprocess.run([sys.executable, "-m", "benchmarks.engine_case", model, str(folder)], cwd=ROOT, check=True)
             for batch in batches:
                 for count in threads:
-                    _say(f"{model}: batch {batch}, {count} threads")
+                    say(f"{model}: batch {batch}, {count} threads")
                     tables.append(measure(folder, Setting(model, batch, count), names, rounds, peaks[count]))
     measured = [
         {"threads": peak.threads, "instructions": peak.instructions, "products_per_second": peak.products}
@@ -204,11 +204,13 @@ def run(
     return {"machine": machine(), "versions": versions(), "rounds": rounds, "peaks": measured, "tables": tables}
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """`1,8` as numbers from 1 to 1024. Raises `ValueError`."""
     found = [int(part) for part in text.split(",")]
     if not all(0 < number <= 1024 for number in found):
         raise ValueError(text)
@@ -219,8 +221,8 @@ def main() -> None:
     """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", default="uynet-lite,uynet")
-    parser.add_argument("--batch", type=_numbers, default=[1, 8])
-    parser.add_argument("--threads", type=_numbers, default=[1, 2])
+    parser.add_argument("--batch", type=numbers, default=[1, 8])
+    parser.add_argument("--threads", type=numbers, default=[1, 2])
     parser.add_argument("--engines", default=",".join(ENTRANTS))
     parser.add_argument("--rounds", type=int, default=7)
     chosen = parser.parse_args()

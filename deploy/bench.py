@@ -19,6 +19,7 @@ from deploy.tables import columns
 from xmodel.errors import UnavailableError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
+SMALL_SHARE = 0.005  # of a run's time: an op with less has no line of its own
 MOST = 1024  # images a batch, threads, rounds
 
 
@@ -46,16 +47,17 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def run_bench(job: BenchJob, root: Path = ROOT) -> dict[str, Any]:
+def run_bench(job: BenchJob, root: Path = ROOT, module: str = "speed") -> dict[str, Any]:
     """The benchmark's results: machine, peaks, and a table for each network, batch and number of threads.
 
-    Raises `UsageError` for an unknown network and `UnavailableError` outside a checkout or when the run fails.
+    `module` is that of benchmarks/ which measures; "layer_profile" gives a profile where "speed" gives a table. Raises
+    `UsageError` for an unknown network and `UnavailableError` outside a checkout or when the run fails.
     """
     from model import registry
 
     for name in job.models:
         registry.find(name)
-    if not (root / "benchmarks/speed.py").is_file():
+    if not (root / f"benchmarks/{module}.py").is_file():
         raise UnavailableError("The benchmark is not installed.", hint="Run it in a checkout of the repository.")
     arguments = {
         "--models": ",".join(job.models),
@@ -63,7 +65,7 @@ def run_bench(job: BenchJob, root: Path = ROOT) -> dict[str, Any]:
         "--threads": ",".join(map(str, job.threads)),
         "--rounds": str(job.rounds),
     }
-    command = [sys.executable, "-m", "benchmarks.speed", *(part for item in arguments.items() for part in item)]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *(part for item in arguments.items() for part in item)]
     noise = subprocess.DEVNULL if job.quiet else None
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=noise, text=True)
     if done.returncode:
@@ -74,14 +76,19 @@ def run_bench(job: BenchJob, root: Path = ROOT) -> dict[str, Any]:
     return found
 
 
+def machine(facts: Mapping[str, Any]) -> str:
+    """What was measured on, in a line or two."""
+    has = ", ".join(facts["instructions"]) or "none that is known here"
+    load = "" if facts["load"] is None else f" Load average {facts['load'][0]:.1f}."
+    line = f"{facts['cpu']}, {facts['cores']} cores; instructions: {has}.{load}"
+    if facts["native_bfloat16"]:
+        return line
+    return f"{line}\nThis CPU has no bfloat16 instructions: torch emulates them."
+
+
 def shown(found: Mapping[str, Any]) -> str:
     """The results for a person."""
-    machine = found["machine"]
-    has = ", ".join(machine["instructions"]) or "none that is known here"
-    load = "" if machine["load"] is None else f" Load average {machine['load'][0]:.1f}."
-    lines = [f"{machine['cpu']}, {machine['cores']} cores; instructions: {has}.{load}"]
-    if not machine["native_bfloat16"]:
-        lines.append("This CPU has no bfloat16 instructions: torch emulates them.")
+    lines = [machine(found["machine"])]
     for peak in found["peaks"]:
         speed = f"{peak['products_per_second'] / 1e9:.0f} billion products a second"
         lines.append(f"Measured INT8 peak, {_threads(peak['threads'])}, {peak['instructions']}: {speed}.")
@@ -89,6 +96,38 @@ def shown(found: Mapping[str, Any]) -> str:
         lines += ["", table(item)]
         lines += [f"Skipped: {name}; {why}" for name, why in item["skipped"].items()]
     return "\n".join([*lines, "", load_table(found["tables"])])
+
+
+def shown_profiles(found: Mapping[str, Any]) -> str:
+    """Profiles for a person: where the time of the kernels goes, op by op."""
+    lines = [machine(found["machine"])]
+    for item in found["profiles"]:
+        lines += ["", profile(item)]
+    return "\n".join(lines)
+
+
+def profile(item: Mapping[str, Any]) -> str:
+    """One network, batch and number of threads, in the order of a run; what takes next to nothing is one line."""
+    head = f"{item['model']}, batch {item['batch']}, {_threads(item['threads'])}, {item['kernels']} kernels"
+    numbers = ("ms/image", "CPU ms", "share", "GMAC/s")
+    shown = [row for row in item["rows"] if row["share"] >= SMALL_SHARE]
+    rest = [row for row in item["rows"] if row["share"] < SMALL_SHARE]
+    rows = [
+        [
+            f"{row['type']} {'x'.join(map(str, row['shape'][1:]))}",
+            *_times(row["ms_per_image"], row["cpu_ms_per_image"], row["share"]),
+            "–" if row["products_per_second"] is None else number(row["products_per_second"] / 1e9, 1),
+        ]
+        for row in shown
+    ]
+    keys = ("ms_per_image", "cpu_ms_per_image", "share")
+    for title, group in ((f"{len(rest)} others", rest), ("together", item["rows"])):
+        rows.append([title, *_times(*(sum(row[key] for row in group) for key in keys)), "–"])
+    return columns((head, *numbers), rows, numbers)
+
+
+def _times(wall: float, cpu: float, share: float) -> tuple[str, str, str]:
+    return number(wall, 2), number(cpu, 2), percent(share)
 
 
 def table(item: Mapping[str, Any]) -> str:

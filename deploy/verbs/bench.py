@@ -19,6 +19,10 @@ def bench(
     host: Annotated[
         bool, typer.Option("--host", help="The host's part alone: from crops to masks with a device of no cost.")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Where the time of Unmask's own kernels goes, op by op."),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -26,9 +30,10 @@ def bench(
 
     All take turns on the same network in one run, with random images; the extra `bench` brings the competitors. With
     --host it measures how many crops a second this machine can pass to a card, step by step; of the other options
-    --threads (threads that decode), --rounds and --quick count then.
+    --threads (threads that decode), --rounds and --quick count then. With --profile it times each op of Unmask's own
+    kernels, and no other engine runs.
     """
-    from deploy.bench import BenchJob, run_bench, shown, whole_numbers
+    from deploy.bench import BenchJob, run_bench, shown, shown_profiles, whole_numbers
 
     output = Output.of(context, json, quiet)
     if host:
@@ -42,5 +47,9 @@ def bench(
     names = tuple(name.strip() for name in models.split(","))
     sizes = whole_numbers(batch, "--batch"), whole_numbers(threads, "--threads")
     job = BenchJob.quick(output.quiet) if quick else BenchJob(names, *sizes, rounds, output.quiet)
+    if profile:
+        profiled = run_bench(job, module="layer_profile")
+        output.result(profiled, shown_profiles(profiled))
+        return
     found = run_bench(job)
     output.result(found, shown(found))

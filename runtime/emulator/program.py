@@ -20,6 +20,7 @@ from xmodel.errors import ArtifactError, UnavailableError, UsageError
 from xmodel.graph import Array, Graph, Op, Tensor, numpy_dtype
 
 Watch = Callable[[str, Array], None]
+After = Callable[[str], None]
 KernelChoice = Literal["reference", "torch", "native", "auto"]
 CHUNK_ELEMENTS = 4 << 20  # images run together while their largest tensor stays in a CPU's cache
 
@@ -153,10 +154,14 @@ class Program:
         if self._kernels is not None:
             self._kernels.set_threads(count)
 
-    def run(self, feeds: Mapping[str, Array], dump: bool = False, watch: Watch | None = None) -> dict[str, Array]:
+    def run(
+        self, feeds: Mapping[str, Array], dump: bool = False, watch: Watch | None = None, after: After | None = None
+    ) -> dict[str, Array]:
         """The output tensors by name, every tensor when `dump` is set.
 
         `watch(op name, array)` sees every computed tensor when it is made; a large batch comes in several chunks.
+        `after(op name)` is told what was computed last and changes nothing: without `dump` and `watch` some
+        concatenations are never made.
 
         `feeds` maps an input's op or tensor name to int8 NHWC values, or to float32 ones that are quantized with the
         input's fix point (half up, saturating). All inputs must have the same batch. Raises `UsageError`.
@@ -164,8 +169,8 @@ class Program:
         accepted = self._accept(feeds)
         batch = max((len(array) for array in accepted.values()), default=1)
         parts = [
-            self._run({slot: array[start : start + self._chunk] for slot, array in accepted.items()}, dump, watch)
-            for start in range(0, batch, self._chunk)
+            self._run({slot: array[at : at + self._chunk] for slot, array in accepted.items()}, dump, watch, after)
+            for at in range(0, batch, self._chunk)
         ]
         if len(parts) == 1:
             return parts[0]
@@ -175,7 +180,9 @@ class Program:
             for name, value in parts[0].items()
         }
 
-    def _run(self, feeds: Mapping[int, Array], dump: bool, watch: Watch | None) -> dict[str, Array]:
+    def _run(
+        self, feeds: Mapping[int, Array], dump: bool, watch: Watch | None, after: After | None
+    ) -> dict[str, Array]:
         values: list[Array | None] = [None] * len(self._tensors)
         for slot, array in (*self._constants.items(), *feeds.items()):
             values[slot] = array
@@ -183,6 +190,8 @@ class Program:
             made = values[step.writes] = self._compute(step, [values[slot] for slot in step.reads])
             if watch is not None:
                 watch(step.name, made)
+            if after is not None:
+                after(step.name)
             if not dump:
                 for slot in step.frees:
                     values[slot] = None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deploy.bench import BenchJob, run_bench, shown, whole_numbers
+from deploy.bench import BenchJob, run_bench, shown, shown_profiles, whole_numbers
 from xmodel.errors import UnavailableError, UsageError
 
 ROW = {
@@ -35,6 +35,30 @@ def test_the_table_names_the_machine_and_is_sorted() -> None:
     assert lines[6].endswith("–    3 MB  no, 76.3 % equal")
     assert lines[7] == "Skipped: openvino; openvino is not installed"
     assert lines[-1].split() == ["Unmask,", "native", "kernels", "uynet", "0.50", "0.25", "0.12"]
+
+
+def test_a_profile_has_a_line_an_op_that_counts() -> None:
+    def row(kind: str, milliseconds: float, share: float, speed: float | None) -> dict[str, Any]:
+        return {
+            "op": kind, "type": kind, "shape": [1, 8, 8, 3], "ms_per_image": milliseconds,
+            "cpu_ms_per_image": 2 * milliseconds, "share": share, "products_per_second": speed,
+        }  # fmt: skip
+
+    rows = [
+        row("conv2d-fix", 9.0, 0.9, 2.5e11),
+        row("pool-fix", 0.99, 0.099, None),
+        row("fix2float", 0.01, 0.001, None),
+    ]
+    item = {"model": "uynet", "batch": 8, "threads": 2, "kernels": "native", "rows": rows}
+    lines = shown_profiles({"machine": FOUND["machine"], "profiles": [item]}).splitlines()
+    assert lines[0].startswith("A CPU, 2 cores")
+    assert lines[3].startswith("uynet, batch 8, 2 threads, native kernels")
+    assert [line.split() for line in lines[4:]] == [
+        ["conv2d-fix", "8x8x3", "9.00", "18.00", "90.0", "%", "250.0"],
+        ["pool-fix", "8x8x3", "0.99", "1.98", "9.9", "%", "–"],
+        ["1", "others", "0.01", "0.02", "0.1", "%", "–"],
+        ["together", "10.00", "20.00", "100.0", "%", "–"],
+    ]
 
 
 def test_lists_of_numbers() -> None:
