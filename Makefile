@@ -107,7 +107,7 @@ infer: setup $(if $(CROPS),,samples) ## Masks, scores and a report from the mode
 compare: setup $(if $(CROPS),,samples) ## Float against quantized and compiled: CROPS, LABELS; MODEL, WEIGHTS as for quantize
 	@$(compare)
 
-validate: setup ## Is a card there and do its tools answer
+validate: setup ## Is the card healthy: bus, drivers, tools, link, power, temperatures, and its own tests
 	@$(UNMASK) card check
 
 test: lint ## All checks and tests

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 
 from deploy.card.facts import Complaint, Fact, Source
 
-BROKEN, NO_DEVICES, NOT_READY, REFUSED, ABSENT = "broken tool", "no devices", "not ready", "refused", "tool not found"
+BROKEN, NO_DEVICES, NOT_READY, REFUSED = "broken tool", "no devices", "not ready", "refused"
+ABSENT, HUNG = "tool not found", "hung"
 
 # Debian's libxrt-utils 202210.2.13.466 ships the wrapper scripts without the programs, and exits with 0.
 _SAYINGS = (
     (BROKEN, re.compile(r"unwrapped/\S{1,40}(?:: No such file or directory| does not exist)")),
+    (HUNG, re.compile(r"^gave no answer in \d+ s$")),
+    (BROKEN, re.compile(r"^does not start: ")),
     (BROKEN, re.compile(r"Could not find 64-bit loader executable")),
     (BROKEN, re.compile(r"\b(?:xbutil2?|xbmgmt2?)\b.{0,80}(?:error while loading shared libraries|cannot execute)")),
     (ABSENT, re.compile(r"\b(?:xbutil|xbmgmt)\b.{0,20}(?:command not found|: not found)")),
     (NO_DEVICES, re.compile(r"ERROR: No devices found|INFO: Found 0 cards|^\s*0 devices found|No card found")),
     (NOT_READY, re.compile(r"Warning: Device is not ready", re.IGNORECASE)),
     (REFUSED, re.compile(r"ERROR: (?:Please specify|The output file|Unknown|Unrecognized|Missing|Obsoleted)")),
-    (REFUSED, re.compile(r"(?:Permission denied|Operation not permitted|requires? root|sudo)", re.IGNORECASE)),
+    (REFUSED, re.compile(r"(?:Permission denied|Operation not permitted|requires? root)", re.IGNORECASE)),
     (REFUSED, re.compile(r"^Error: Obsoleted option")),
 )
 

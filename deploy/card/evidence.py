@@ -56,16 +56,17 @@ def from_files(files: Iterable[tuple[str, bytes]]) -> Evidence:
 
 def from_folder(path: Path) -> Evidence:
     """The evidence in a folder and the folders in it, or in one file. Raises `UsageError` when it cannot be read."""
+    return from_files(files_of(path))
+
+
+def files_of(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the files in a folder, each up to a bound, or of one file. Raises `UsageError`."""
     if not path.exists():
         raise UsageError(
             "There is no such folder of saved output.",
             where=str(path),
             hint="`unmask card check --save FOLDER` on the machine with the card writes one.",
         )
-    return from_files(_files(path))
-
-
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in inside[:MOST_FILES]:
         name = file.name if file == path else os.fspath(file.relative_to(path))

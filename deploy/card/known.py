@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from arch.releases import card_of_device, card_of_shell
 from deploy.card import complaints
 from deploy.card.evidence import from_folder
 from deploy.card.facts import Complaint, Evidence, Host, Link, PciFunction, Shell, normal_bdf, slot_of
 from deploy.card.live import Machinery, identify
 from deploy.card.text import number
-
-# PCI device ids: management and user function (XRT driver table devices.h, release 202220.2.14.354).
-ES1, PRODUCTION = (0x5044, 0x5045), (0x5048, 0x5049)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,7 @@ class CardFacts:
 
     `slot`: PCI address without function; `user`, `management`: the addresses that xbutil and xbmgmt want.
     `shells`: every name that the card's running platform was given, the most telling first.
-    `kind`: "ES1", "production", "other" (positively another card) or "" where nothing tells.
+    `kind`: a name of `arch.releases.CARDS`, "other" (positively another card) or "" where nothing tells.
     """
 
     slot: str
@@ -117,11 +115,9 @@ def _function(addresses: set[str], slot: str, function: str) -> str:
 
 def _kind(ids: list[int], names: list[str], types: list[str], printed: list[str]) -> str:
     words = " ".join((*names, *types, *printed)).lower()
-    if any(i in ES1 for i in ids) or "vck5000-es1" in words:
-        return "ES1"
-    if any(i in PRODUCTION for i in ids) or "vck5000" in words:
-        return "production"
-    return "other" if ids or names else ""
+    by_id = next((c for c in map(card_of_device, ids) if c is not None), None)
+    found = by_id or card_of_shell(words)
+    return found.name if found is not None else "other" if ids or names else ""
 
 
 def is_golden(shell: str) -> bool:

@@ -57,7 +57,6 @@ def identify(here: Machinery) -> Readout:
     missing = [name for name in ("xbutil", "xbmgmt") if here.tools.find(name) is None]
     _keep(files, "lspci", here.tools.ask("lspci", ("-vvnn", "-D", "-d", "10ee:"), json=False))
     _keep(files, "xbutil-examine", here.tools.ask("xbutil", ("examine",)))
-    _keep(files, "xbmgmt-examine", here.tools.ask("xbmgmt", ("examine",)))
     for bdf in users(from_files(files.items())):
         _keep(files, f"platform-{_name(bdf)}", _examine(here, bdf, "platform"))
     return Readout(files, _evidence(files, here), tuple(missing))

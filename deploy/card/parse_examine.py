@@ -39,6 +39,7 @@ _LEVEL = re.compile(r"^\s*Level\s+(\S+)\s*:\s*(0x[0-9a-fA-F]{1,16})\s*(?:\(([^)]
 _READING = re.compile(r"^[-+\d.,]{1,20}\s*(?:°?C|V|A|W|Watts)\b|^gen\s*\d\s*x\s*\d", re.IGNORECASE)
 _END = re.compile(r"^\s*(?:Validate Device|Validating card|Test \d+ \[|Starting validation|Card \[|Flashable part)")
 
+_SYSTEM = "System Configuration"
 _NAMES = {
     "thermals": "thermals", "thermal": "thermals", "electrical": "electrical", "platform": "platform",
     "platforms": "platform", "pcie info": "pcie", "pcie-info": "pcie", "firewall": "firewall", "clocks": "clocks",
@@ -79,6 +80,8 @@ def facts_of(lines: Sequence[str], file: str) -> list[Fact]:
     era = era_of_version(versions[0]) if len({era_of_version(v) for v in versions}) == 1 else Era.UNKNOWN
     source = Source(file, "xbutil examine", era=era)
     found: list[Fact] = []
+    if any(block.heading == _SYSTEM for block in blocks) and not any(block.kind == "devices" for block in blocks):
+        found.append(Unreadable(source, "", "it ends before the list of cards"))
     for block in blocks:
         if block.kind in _PARTS or (block.kind == "other" and block.bdf):
             found.append(Report(source, block.bdf, block.kind))
@@ -138,6 +141,8 @@ def _devices(block: _Block, source: Source) -> Iterator[Fact]:
         cards += _listed(line, source)
     none = any(re.match(r"^\s*0 devices found", line) for line in block.lines)
     yield from cards
+    if not cards and not none:
+        yield Unreadable(source, "", "the list of cards ends before its end")
     yield Host(source, "", "", cards=sum(isinstance(c, Shell) for c in cards) or (0 if none else None))
 
 
@@ -151,7 +156,7 @@ def _listed(line: str, source: Source) -> Iterator[Fact]:
     if not listed:
         return
     bdf, uuid = normal_bdf(found[1]), next((word for word in words if _UUID.match(word)), "")
-    if ready is None and "(inst=" not in words[-1]:
+    if ready is None and ("(inst=" not in words[-1] or source.era is Era.XRT_2022):
         yield Unreadable(source, bdf, f"whether card {bdf} is ready: {words[-1][:40]!r}")
     tool = "xbmgmt examine" if "mgmt(" in found[3] else source.tool
     yield Shell(replace(source, tool=tool), bdf, found[2], uuid, ready=ready)
@@ -199,6 +204,9 @@ def _electrical(block: _Block, source: Source) -> Iterator[Fact]:
             yield Power(source, block.bdf, _with_unit(value, "W"), warning)
         else:
             yield from _rail(name, value, source, block.bdf)
+    names = {name.lower() for name, _ in block.pairs}
+    if "power" not in names and names & {"max power", "power warning"}:
+        yield Power(source, block.bdf, None, warning)
     if not readings:
         yield Unreadable(source, block.bdf, "an electrical report without rails and power")
 

@@ -28,12 +28,18 @@ from deploy.card.facts import (
     Validation,
     normal_bdf,
 )  # fmt: skip
-from deploy.card.sensors import is_fpga
+from deploy.card.sensors import is_fpga, rail
 from deploy.card.testnames import canonical, era_of, era_of_version, outcome, with_log
 from deploy.card.text import flag, number, whole
 
 Json = Mapping[str, Any]
-_MARKS = ("devices", "logical_devices", "system", "schema_version")
+_PARTS = ("devices", "logical_devices", "system")
+# Names that nothing but the card tools writes.
+_OURS = {
+    "temp_c", "power_rails", "power_consumption_watts", "pcie_info", "express_lane_width_count", "mig_calibrated",
+    "logical_devices", "platform_id", "sc_version", "thermals", "electrical", "static_region", "is_ready", "vbnv",
+    "device_id", "interface_type", "xrt",
+}  # fmt: skip
 _DEEPEST = 24  # levels that are searched
 # Parts of a device's entry that hold no reading that a check needs.
 _HARMLESS = {
@@ -47,12 +53,14 @@ _TELLTALES = ("temp", "volt", "amps", "watts", "calibrated", "lane_width", "link
 
 def is_card_json(beginning: str) -> bool:
     """Does text that begins like JSON come from a card tool?"""
-    return any(f'"{mark}"' in beginning for mark in (*_MARKS, "device_id", "vbnv", "tests"))
+    return any(f'"{mark}"' in beginning for mark in (*_PARTS, "schema_version", "device_id", "vbnv"))
 
 
 def facts_of(document: object, file: str) -> list[Fact]:
     """What one JSON document says; [] when no card tool wrote it."""
-    if not isinstance(document, Mapping) or not any(mark in document for mark in _MARKS):
+    if not isinstance(document, Mapping):
+        return []
+    if not _ours(document):
         return []
     source = Source(file, "xbutil examine", "JSON")
     found: list[Fact] = []
@@ -65,9 +73,15 @@ def facts_of(document: object, file: str) -> list[Fact]:
         found += _device(entry, source)
     if "logical_devices" in document:
         found += _validation(document, file)
-    if not found and set(document) & {"devices", "system", "logical_devices"}:
-        found.append(Unreadable(source, "", "it names no device and no version of XRT"))
-    return found
+    return found or [Unreadable(source, "", "it has no part of a known name")]
+
+
+def _ours(document: Json) -> bool:
+    keys = set(_keys(document))
+    versioned = any("schema_version" in key for key in keys)
+    if document and set(document) <= {"devices", "system", "schema_version"}:
+        return True
+    return not _OURS.isdisjoint(keys) or (versioned and bool(keys & {"devices", "schema", "creation_date"}))
 
 
 def _text(value: object) -> str:
@@ -109,12 +123,12 @@ def _listed(document: Json, source: Source, host: Host | None) -> list[Fact]:
     entries = _map(_map(document.get("system")).get("host")).get("devices")
     for entry in _entries(entries, source, found, "the list of cards"):
         bdf, ready = normal_bdf(_text(entry.get("bdf"))), flag(entry.get("is_ready"))
-        said = "is_ready" in entry or source.era is Era.XRT_2022
+        said = "is_ready" in entry or source.era in (Era.XRT_2022, Era.UNKNOWN)  # 2021.x did not tell it
         if ready is None and said:
             found.append(Unreadable(source, bdf, f"whether card {bdf} is ready"))
         found.append(Shell(source, bdf, _text(entry.get("vbnv")), _uuid(entry.get("id")), ready=ready))
-    if host is not None and host.cards is None:
-        found.append(Unreadable(source, "", "the list of cards"))
+    if "system" in document and (host is None or host.cards is None or not host.xrt):
+        found.append(Unreadable(source, "", "the host's part, or its list of cards"))
     return found
 
 
@@ -154,6 +168,19 @@ def _keys(value: object, depth: int = 0) -> Iterator[str]:
                 yield from _keys(inner, depth + 1)
 
 
+def _values(value: object, part: str, depth: int = 0) -> Iterator[object]:
+    """The values of all keys that have `part` in their name, at any depth."""
+    if depth < _DEEPEST:
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                if part in str(name).lower():
+                    yield inner
+                yield from _values(inner, part, depth + 1)
+        elif isinstance(value, list):
+            for inner in value[:1000]:
+                yield from _values(inner, part, depth + 1)
+
+
 def _thermals(value: Any, source: Source, bdf: str) -> Iterator[Fact]:
     found: list[Fact] = []
     entries = _entries(value, source, found, "thermals")
@@ -177,14 +204,16 @@ def _electrical(value: Any, source: Source, bdf: str) -> Iterator[Fact]:
         volts, amps = number(voltage.get("volts"), "V"), number(current.get("amps"), "A")
         has_volts, has_amps = (flag(part.get("is_present")) is not False for part in (voltage, current))
         name = _text(entry.get("id")) or _text(entry.get("description")) or "unnamed rail"
-        if current and has_amps and amps is None:
+        # The 12 V rails are always metered; only a statement that a current is not present stands for one.
+        metered = has_amps if current else rail(name).startswith("12v")
+        if metered and amps is None:
             found.append(Unreadable(source, bdf, f"the current of rail {name}"))
         if has_volts or volts or amps:
             found.append(Rail(source, bdf, name, volts, amps))
     yield from found
-    if "power_consumption_watts" in report:
+    if any(str(key).startswith("power_consumption") for key in report):
         warning = flag(report.get("power_consumption_warning")) is True
-        yield Power(source, bdf, number(report["power_consumption_watts"], "W"), warning)
+        yield Power(source, bdf, number(report.get("power_consumption_watts"), "W"), warning)
     elif not found:
         yield Unreadable(source, bdf, "an electrical report without rails and power")
 
@@ -202,9 +231,12 @@ def _platforms(value: Any, source: Source, bdf: str) -> Iterator[Fact]:
         if static:
             uuid = _uuid(static.get("logic_uuid"))
             yield Shell(source, bdf, _text(static.get("vbnv")), uuid, sc, expected)
-            yield Memory(source, bdf, flag(_map(entry.get("status")).get("mig_calibrated")))
         else:
             yield from _partitions(entry, source, bdf, "")
+        said = [flag(value) for value in _values(entry, "calibrated")]
+        # The management function's report has shells alone; a user function's report always tells of the memory.
+        if said or not bdf.endswith(".0"):
+            yield Memory(source, bdf, None if None in said or not said else all(said))
         for clock in _entries(entry.get("clocks"), source, [], "clocks"):
             reading = next((v for k, v in clock.items() if "freq" in k.lower() or "mhz" in k.lower()), None)
             yield Clock(source, bdf, _text(clock.get("id")) or _text(clock.get("description")), number(reading, "MHz"))

@@ -123,7 +123,9 @@ class _Reader:
 
     def _field(self, test: _OneTest, key: str, value: str) -> None:
         if key == "test status":
-            test.outcome, self.kind = outcome(value), ""
+            # A second status is that of a test whose name was lost: neither can be told then.
+            seen = test.outcome is not Outcome.SILENT
+            test.outcome, self.kind = Outcome.UNREADABLE if seen else outcome(value), ""
         else:
             self.kind = "error" if "err" in key else "warning" if "warn" in key else "detail"
             test.log.append((self.kind, value))

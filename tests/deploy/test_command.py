@@ -15,9 +15,11 @@ import pytest
 import typer
 
 from deploy import command, console
+from deploy.card.judge import Judgement
+from deploy.card.live import Depth
 from deploy.console import Output, printable
 from deploy.verbs import card as card_verb
-from xmodel.errors import ArtifactError, GateError, UnavailableError, UnmaskError, UsageError
+from xmodel.errors import ArtifactError, ExitCode, GateError, UnavailableError, UnmaskError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,10 +34,10 @@ def _exit(arguments: list[str]) -> int:
 def _failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let `unmask card check` raise `error`."""
 
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("deploy.card.presence.check", fail)
+    monkeypatch.setattr("deploy.card.check.check", fail)
 
 
 @pytest.mark.parametrize("verb", ["", *sorted(typer.main.get_command(command.app).commands)])  # type: ignore[attr-defined]
@@ -98,18 +100,22 @@ def test_a_fault_of_ours_is_owned(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "Traceback" in capsys.readouterr().err
 
 
+def _healthy(*_: object) -> Judgement:
+    return Judgement((), (), ExitCode.DONE, Depth.NORMAL, True)
+
+
 @pytest.mark.parametrize("arguments", [["--json", "card", "check"], ["card", "check", "--json"]])
 def test_json_is_alone_on_stdout(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("deploy.card.presence.check", list)
+    monkeypatch.setattr("deploy.card.check.check", _healthy)
     assert _exit(arguments) == 0
     told = capsys.readouterr()
-    assert json.loads(told.out) == {"present": True, "checks": []}
+    assert json.loads(told.out)["healthy"] is True
 
 
 def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("deploy.card.presence.check", list)
+    monkeypatch.setattr("deploy.card.check.check", _healthy)
     assert _exit(["card", "check", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
 

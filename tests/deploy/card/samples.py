@@ -162,13 +162,17 @@ def legacy_text(outcomes: Mapping[int, str] | None = None, vbnv: str = "xilinx_v
 
 
 def examine_text(
-    celsius: Mapping[str, object] | None = None, link: str = "Gen4x8", bdf: str = BDF, vbnv: str = GEN4, **rails: str
+    celsius: Mapping[str, object] | None = None,
+    link: str = "Gen4x8",
+    bdf: str = BDF,
+    vbnv: str = GEN4,
+    rails: Mapping[str, str] | None = None,
 ) -> str:
     """The text of `xbutil examine` with host, thermal, electrical, PCIe and platform reports."""
     temperatures = {"PCB": 41, "device": 52, "vccint": 55, **(celsius or {})}
     supplies = {
         "12v_pex": "12.051 V,  1.702 A", "3v3_pex": " 3.312 V", "3v3_aux": " 3.320 V",
-        "12v_aux_0": "12.110 V,  1.510 A", "12v_aux_1": "12.101 V,  0.910 A", **rails,
+        "12v_aux_0": "12.110 V,  1.510 A", "12v_aux_1": "12.101 V,  0.910 A", **(rails or {}),
     }  # fmt: skip
     bar = "-" * (len(vbnv) + len(bdf) + 5)
     lines = [
@@ -187,3 +191,22 @@ def examine_text(
         "  Mig Calibrated         : true ", "", "Firewall", "  Level 0: 0x0 (GOOD)", "",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+LSPCI = """21:00.0 Processing accelerators: Xilinx Corporation Device 5048
+\tSubsystem: Xilinx Corporation Device 000e
+\tKernel driver in use: xclmgmt
+21:00.1 Processing accelerators: Xilinx Corporation Device 5049
+\tSubsystem: Xilinx Corporation Device 000e
+\tKernel driver in use: xocl
+"""
+
+
+def folder(**changed: bytes) -> dict[str, bytes]:
+    """A whole folder of a healthy production card, as JSON; keywords replace a file."""
+    files = {
+        "lspci": LSPCI.encode(), "host": host(), "thermal": device(**thermals()),
+        "electrical": device(**electrical()), "pcie": device(**pcie()), "platform": device(**platform()),
+        "validate": validation(),
+    }  # fmt: skip
+    return {**files, **changed}

@@ -16,7 +16,7 @@ def _of(kind: type[Any], text: str) -> list[Any]:
 
 
 def test_everything_is_read() -> None:
-    text = samples.examine_text({"device": "98,0"}, "Gen3x4", **{"12v_aux_0": "0,312 V"})
+    text = samples.examine_text({"device": "98,0"}, "Gen3x4", rails={"12v_aux_0": "0,312 V"})
     versions = [(h.xrt, h.source.era) for h in _of(Host, text) if h.xrt]
     assert versions == [("2.14.354", Era.XRT_2022)] and [h.cards for h in _of(Host, text)] == [None, 1]
     assert {s.vbnv for s in _of(Shell, text)} == {samples.GEN4} and _of(Shell, text)[0].ready is True
@@ -75,7 +75,8 @@ def test_a_listing_of_each_era() -> None:
 
 def test_no_cards() -> None:
     assert [h.cards for h in _of(Host, "Devices present\n  0 devices found\n")] == [0]
-    assert [h.cards for h in _of(Host, "Devices present\n")] == [None]
+    assert [h.cards for h in _of(Host, "Devices present\n")] == [None] and _of(Unreadable, "Devices present\n")
+    assert _of(Unreadable, "System Configuration\n  OS Name : Linux\nXRT\n  Version : 2.14.354\n")
 
 
 def test_readings_under_an_unknown_name_are_not_passed_over() -> None:
