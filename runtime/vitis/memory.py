@@ -7,7 +7,8 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,16 @@ class Layout:
         return Layout(tuple(placed), max(1, -(-end // _PAGE)) * _PAGE)
 
 
+@contextmanager
+def _where_supported() -> Iterator[None]:
+    """Some file systems cannot set space aside."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
 class Memory:
     """A file without a name, so that nothing is left whoever dies; `descriptor` is handed to the worker.
 
@@ -73,10 +84,10 @@ class Memory:
         try:
             if size > _MOST:
                 raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            os.ftruncate(self.descriptor, size)
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self.descriptor, 0, size)
-            else:
-                os.ftruncate(self.descriptor, size)
+                with _where_supported():
+                    os.posix_fallocate(self.descriptor, 0, size)
             self._map = mmap.mmap(self.descriptor, size)
         except OSError as error:
             raise UnavailableError(

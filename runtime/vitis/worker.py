@@ -45,6 +45,7 @@ from typing import Any, Deque, Dict, List, Tuple
 MARK = "@unmask "  # begins the answer to "probe", among what the vendor's modules print
 MODE = "run"  # without a mode, or with another one, the vendor aborts or runs on the CPU
 CHUNK = 1 << 16
+LINGER = 0.001  # seconds for an answered job's successor to come while the card does its last one
 _LIBRARY = re.compile(r"/(lib(?:xir|vart-[\w-]+|rt-engine|target-factory)\.so[.\d]*)$")
 _PACKAGE = re.compile(r"(?:vart|xir)-\d[.\d]*-")
 
@@ -69,11 +70,11 @@ class Link:
         while data:
             data = data[os.write(self.output, data) :]
 
-    def messages(self, wait: bool) -> List[Dict[str, Any]]:
-        """What has come in; with `wait` at least a part of a message. Raises `EOFError` when the other side ended."""
-        ready = select.select([self.input], [], [], self.silence if wait else 0)[0]
+    def messages(self, seconds: float) -> List[Dict[str, Any]]:
+        """What comes in within `seconds`. Raises `EOFError` when the other side has ended or is silent."""
+        ready = select.select([self.input], [], [], seconds)[0]
         if not ready:
-            if wait:
+            if seconds >= self.silence:
                 raise EOFError("nothing was heard for {:g} s".format(self.silence))  # noqa: UP032
             return []
         data = os.read(self.input, CHUNK)
@@ -166,14 +167,16 @@ class Server:
 
     def serve(self) -> None:
         """Until the other side says so or ends; what was started is finished, and the card is freed."""
+        patience = self.link.silence
         try:
             while True:
-                for message in self.link.messages(wait=not self.flying):
+                for message in self.link.messages(patience):
                     if message["do"] == "end":
                         return
                     self.act(message)
                 if self.flying:
                     self.finish()
+                patience = (self.link.silence, LINGER)[len(self.flying)] if len(self.flying) < 2 else 0
         except (EOFError, BrokenPipeError) as error:
             sys.stderr.write(f"unmask worker: {error}\n")
         finally:

@@ -40,24 +40,28 @@ def with_code(graph: Graph, libraries: Mapping[str, str] = LIBS) -> Graph:
     return replace(graph, root=root).with_attrs(libs_info=dict(libraries))
 
 
+def describe(graph: Graph, folder: Path) -> list[Subgraph]:
+    """Tell the stand-in what `graph` is; its DPU subgraphs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    children = graph.root.children if graph.root is not None else ()
+    told = []
+    for child in children:
+        alone = part(graph, child.name)
+        attributes = {name: attr.value for name, attr in child.attrs.items() if name in ("device", "runner")}
+        sides = {"inputs": _tensors(alone.inputs), "outputs": _tensors(alone.outputs)}
+        told.append({"name": child.name, "attrs": attributes, **sides})
+    (folder / "graph.json").write_text(json.dumps({"children": told}))
+    return [child for child in children if child.get("device") == "DPU"]
+
+
 def record(graph: Graph, images: Mapping[str, Array], folder: Path) -> dict[str, Array]:
     """Make `folder` what the stand-in answers with: the emulator's lanes for `images`. Returns the graph's outputs."""
-    folder.mkdir(parents=True, exist_ok=True)
     program = Program(with_parameters(graph), kernels="reference")
     found = {**images, **program.run(images, dump=True)}
-    children = []
-    for child in graph.root.children if graph.root is not None else ():
+    for child in describe(graph, folder):
         alone = part(graph, child.name)
-        told = {name: attr.value for name, attr in child.attrs.items() if name in ("device", "runner")}
-        sides = {"inputs": _tensors(alone.inputs), "outputs": _tensors(alone.outputs)}
-        children.append({"name": child.name, "attrs": told, **sides})
-        if child.get("device") == "DPU":
-            _lanes(
-                folder,
-                [found[op.output.name] for op in alone.inputs],
-                {op.output.name: found[op.output.name] for op in alone.outputs},
-            )
-    (folder / "graph.json").write_text(json.dumps({"children": children}))
+        inputs = [found[op.output.name] for op in alone.inputs]
+        _lanes(folder, inputs, {op.output.name: found[op.output.name] for op in alone.outputs})
     return {op.output.name: found[op.output.name] for op in graph.outputs}
 
 
