@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from runtime import plain_image, preprocess
+from runtime import plain_image, png_rows, preprocess
 from runtime.plain_image import Pixels, agree, decode, read
 from runtime.preprocess import MAX_PIXELS
 from tests.shared import SHARED, needs_shared
@@ -67,6 +67,18 @@ def test_plain_files_give_the_careful_decoders_pixels(name: str, tmp_path: Path)
     found = decode(PLAIN[name], MAX_PIXELS)
     assert found is not None and found.dtype == np.uint8
     np.testing.assert_array_equal(found, careful(PLAIN[name], tmp_path / "image"))
+
+
+@pytest.mark.parametrize("name", [name for name, data in PLAIN.items() if data.startswith(b"\x89PNG")])
+def test_opencv_decodes_them_where_nothing_is_built(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = decode(PLAIN[name], MAX_PIXELS)
+    monkeypatch.setattr(png_rows, "native", lambda: None)
+    plain_image._proven.cache_clear()
+    try:
+        assert plain_image._proven("PNG") is plain_image._opencv
+        np.testing.assert_array_equal(decode(PLAIN[name], MAX_PIXELS), wanted)
+    finally:
+        plain_image._proven.cache_clear()
 
 
 def _exif() -> Image.Exif:
@@ -199,11 +211,12 @@ def test_a_decoder_that_disagrees_is_found_out() -> None:
 
 
 def test_a_decoder_that_disagrees_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_image, "_proven", lambda kind: kind != "JPEG")
+    monkeypatch.setattr(plain_image, "_proven", lambda kind: plain_image._opencv if kind == "PNG" else None)
     assert decode(PLAIN["jpeg 4:4:4"], MAX_PIXELS) is None and decode(PLAIN["png"], MAX_PIXELS) is not None
 
 
 def test_an_opencv_that_gives_bgr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_image, "_proven", lambda kind: plain_image._opencv)
     monkeypatch.setattr(plain_image, "_IS_RGB", False)
     monkeypatch.setattr(plain_image, "_COLOR", cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(decode(PLAIN["png"], MAX_PIXELS), NOISE)
