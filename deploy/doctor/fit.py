@@ -50,8 +50,8 @@ class Verdict:
 def judge(situation: Situation) -> Verdict:
     """The release that needs the least to be changed, and each mismatch with it.
 
-    A shell is dearest to change (a flash and a reboot), then the overlays' variants, the model, XRT and the overlay
-    that is set; among equals the youngest release wins, which the card was tested with longest.
+    A shell is dearest to change (a flash and a reboot); then come the variants that there are overlays of, the
+    container, XRT and the model, which is only compiled anew, and the overlay that is set; among equals the youngest release wins, which the card was tested with longest.
     """
     model = situation.model
     if model is not None and model.targets and not set(model.targets) & _TARGETS and situation.card is None:
@@ -89,11 +89,11 @@ def _score(release: Release, situation: Situation) -> tuple[int, ...]:
     agree = (
         (8, shell == release.shell),
         (6, not _known(situation) or all(release.overlay(name) for name in _known(situation))),
-        (4, compiled is not None and by_version(compiled) == release),
+        (3, compiled is not None and by_version(compiled) == release),
         (3, situation.xrt == release.xrt_build),
-        (2, situation.container is not None and situation.container.startswith(release.image[1])),
+        (4, situation.container is not None and situation.container.startswith(release.image[1])),
         (1, named is not None and named.shell == release.shell),
-        (1, any(path.endswith(overlay.path) for overlay in release.overlays)),
+        (2, any(path.endswith(overlay.path) for overlay in release.overlays)),
     )
     return sum(weight for weight, holds in agree if holds), RELEASES.index(release)
 
