@@ -51,7 +51,8 @@ def judge(situation: Situation) -> Verdict:
     """The release that needs the least to be changed, and each mismatch with it.
 
     A shell is dearest to change (a flash and a reboot); then come the variants that there are overlays of, the
-    container, XRT and the model, which is only compiled anew, and the overlay that is set; among equals the youngest release wins, which the card was tested with longest.
+    container, XRT, the model, which is only compiled anew, and the overlay that is set. Among equals the youngest
+    release wins.
     """
     model = situation.model
     if model is not None and model.targets and not set(model.targets) & _TARGETS and situation.card is None:
@@ -123,7 +124,8 @@ def _why(situation: Situation, release: Release, known_by: str) -> str:
         if holds
     ]
     if agreeing:
-        return f"{' and '.join(agreeing)} {'is' if len(agreeing) == 1 else 'are'} of this release."
+        listed = " and ".join(agreeing)
+        return f"{listed[0].upper()}{listed[1:]} {'is' if len(agreeing) == 1 else 'are'} of this release."
     last = " the last one" if LAST[release.card.name] == release.version else " one"
     return f"By {known_by}, this is a {release.card.name}; of its releases this is{last} that fits."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from arch.releases import FIRMWARE, OVERLAYS, compiler_version
@@ -26,7 +26,7 @@ class Place:
     """Where to look: the file system below `root`, the environment `env`."""
 
     root: Path = Path("/")
-    env: Mapping[str, str] = os.environ
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def at(self, path: str) -> Path:
         """The absolute `path` of the machine, below `root`."""
