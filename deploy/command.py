@@ -21,6 +21,7 @@ from deploy.verbs import (
     compare,
     compiler,
     data,
+    doctor,
     evaluate,
     infer,
     inspect,
@@ -95,6 +96,7 @@ app.command("compare")(compare.compare)
 app.command("bench")(bench.bench)
 app.command("summary")(summary.summary)
 card.app.command("setup")(setup.setup)
+app.command("doctor")(doctor.doctor)
 app.add_typer(card.app, name="card")
 app.add_typer(xmodel.app, name="xmodel")
 

@@ -62,7 +62,7 @@ def judge(situation: Situation) -> Verdict:
     variant = _variant(situation, release)
     found = [
         *_of_card(situation, release), *_of_software(situation, release), *_of_overlay(situation, release, variant),
-        *_of_model(situation, release), *_of_library(situation),
+        *_of_model(situation, release, variant), *_of_library(situation),
     ]  # fmt: skip
     return Verdict(release, variant, _why(situation, release, known_by), tuple(found))
 
@@ -111,8 +111,6 @@ def _variant(situation: Situation, release: Release) -> str:
 
 
 def _why(situation: Situation, release: Release, known_by: str) -> str:
-    if not known_by:
-        return f"It is the last release for the {PRODUCTION.name}; nothing here asks for an earlier one."
     compiled = by_version(situation.model.compiler or "") if situation.model else None
     agreeing = [
         name
@@ -126,6 +124,8 @@ def _why(situation: Situation, release: Release, known_by: str) -> str:
     if agreeing:
         listed = " and ".join(agreeing)
         return f"{listed[0].upper()}{listed[1:]} {'is' if len(agreeing) == 1 else 'are'} of this release."
+    if not known_by:
+        return f"It is the last release for the {PRODUCTION.name}; nothing here asks for an earlier one."
     last = " the last one" if LAST[release.card.name] == release.version else " one"
     return f"By {known_by}, this is a {release.card.name}; of its releases this is{last} that fits."
 
@@ -148,7 +148,7 @@ def _of_card(situation: Situation, release: Release) -> Iterator[Mismatch]:
             "xbutil validate fails at its verify test (Failed to download xclbin), or the overlay cannot be loaded.",
             remedy,
         )  # fmt: skip
-    if release.satellite and state.satellite and state.satellite != release.satellite:
+    if release.satellite and state.satellite and not f"{release.satellite}.".startswith(f"{state.satellite}."):
         yield Mismatch(
             "satellite controller", state.satellite, release.satellite,
             "xbutil validate warns of its firmware; sensors may read wrong.", remedy, "unwise",
@@ -169,7 +169,7 @@ def _of_software(situation: Situation, release: Release) -> Iterator[Mismatch]:
             f"Install XRT {release.xrt} (`unmask card setup --release {release.version} --dry-run`).",
             "wrong" if situation.card is not None else "unwise",
         )  # fmt: skip
-    elif situation.xrt is None and situation.card is not None:
+    elif situation.xrt is None and situation.card is not None and situation.here:
         yield Mismatch(
             "XRT", "not installed", release.xrt_build, "No tool and no runtime can reach the card.",
             f"Install XRT {release.xrt} (`unmask card setup --release {release.version} --dry-run`).",
@@ -196,7 +196,7 @@ def _of_overlay(situation: Situation, release: Release, variant: str) -> Iterato
     assert needed is not None  # `_variant` chose among the release's
     export = f"export {FIRMWARE}={needed.file}"
     if situation.overlay is None:
-        if situation.card is not None:
+        if situation.card is not None and situation.here:
             yield Mismatch(
                 FIRMWARE, "not set", str(needed.file), "Error: Could not acquire CU, or the runner is not made.", export
             )
@@ -223,11 +223,10 @@ def _of_overlay(situation: Situation, release: Release, variant: str) -> Iterato
         )  # fmt: skip
 
 
-def _of_model(situation: Situation, release: Release) -> Iterator[Mismatch]:
+def _of_model(situation: Situation, release: Release, target: str) -> Iterator[Mismatch]:
     model = situation.model
     if model is None:
         return
-    target = release.overlays[0].target
     if not model.targets:
         yield Mismatch(
             "model", f"{model.file} is {model.kind}, with no part for a DPU", "a compiled file",

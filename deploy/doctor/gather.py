@@ -38,7 +38,7 @@ def situation(
 ) -> Situation:
     """Everything together. `saved`: card and XRT are another machine's, so this one's files say nothing about it."""
     if saved:
-        return Situation(card=card, xrt=xrt, model=model)
+        return Situation(card=card, xrt=xrt, model=model, here=False)
     wanted = model.runner if model is not None else None
     return Situation(
         card, xrt, _overlay(place), _installed(place), _container(place),

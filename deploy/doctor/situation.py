@@ -57,7 +57,7 @@ class Library:
 class Situation:
     """Everything that the verdict depends on. `xrt`: the version that its tools print ("2.14.354"); `container`: the
     version of the vendor's container that this runs in; `unchecked`: the runtime's fingerprint check is switched off;
-    `nodes`: the card's device files can be opened."""
+    `here`: it is this machine's; of another one, only what its tools said is known."""
 
     card: CardState | None = None
     xrt: str | None = None
@@ -68,3 +68,4 @@ class Situation:
     model: Model | None = None
     library: Library | None = None
     vendor_python: str | None = None  # one that imports xir and vart
+    here: bool = True

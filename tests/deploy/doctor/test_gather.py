@@ -70,7 +70,7 @@ def test_an_empty_machine(tmp_path: Path) -> None:
 
 def test_saved_output_is_of_another_machine(machine: Place) -> None:
     found = situation(machine, None, "2.12.427", MODEL, saved=True, python="x")
-    assert found == Situation(xrt="2.12.427", model=MODEL)
+    assert found == Situation(xrt="2.12.427", model=MODEL, here=False)
 
 
 def test_the_environment(machine: Place) -> None:
