@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ MODULES = {
     "openvino": "unmask bench",
     "gdown": "unmask fetch",
 }
+_ENDS = re.compile(r"[.:](?: |$)")
 _ARCH = "/opt/vitis_ai/compiler/arch/DPUCVDX8H"
 
 
@@ -88,7 +90,7 @@ def _vendor(place: Place, found: Situation, tools: Mapping[str, Callable[[], str
         try:
             yield Row("vendor", name, find(), True)
         except UnmaskError as error:
-            yield Row("vendor", name, error.what)
+            yield Row("vendor", name, _ENDS.split(error.what, maxsplit=1)[0] + ".")  # where was looked fills a page
     yield Row("vendor", "overlays", _overlays(found.installed))
     overlay = found.overlay
     text = "not set" if overlay is None else overlay.path + ("" if overlay.exists else " (not there)")
