@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from arch.releases import ES1, PRODUCTION
+from arch.releases import CARDS
 from deploy.card.facts import Evidence, Link, normal_bdf, slot_of
 from deploy.card.known import CardFacts, summary
 from deploy.doctor.situation import CardState
 from xmodel.errors import UsageError
 
-_KINDS = {"ES1": ES1, "production": PRODUCTION}
+_KINDS = {card.name: card for card in CARDS}
 
 
 def card_state(evidence: Evidence, device: str | None = None) -> CardState | None:
