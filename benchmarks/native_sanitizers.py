@@ -89,16 +89,18 @@ def _layers(library: Library, count: int) -> int:
 
 
 def _tiles(library: Library, count: int) -> int:
-    """3x3 layers in Winograd's tiles of either size."""
+    """3x3 layers in Winograd's tiles of either size, and pixels one by one."""
     from hypothesis import strategies as st
 
-    from tests.runtime.emulator.test_native_winograd import layers, packed
+    from tests.runtime.emulator import test_native_pointwise, test_native_winograd
+    from tests.runtime.emulator.native import packed
 
     def one(case: tuple[Layer, Array], tile: int) -> None:
         _same(packed(case[0], tile, library), *case)
 
-    _drawn(one, count, case=layers(), tile=st.sampled_from([2, 4]))
-    return count
+    _drawn(one, count, case=test_native_winograd.layers(), tile=st.sampled_from([2, 4]))
+    _drawn(one, count, case=test_native_pointwise.layers(), tile=st.just(1))
+    return 2 * count
 
 
 def _same(function: Function | None, layer: Layer, x: Array) -> None:

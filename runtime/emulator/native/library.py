@@ -131,10 +131,13 @@ class Library:
     ) -> PackedConvolution | None:  # fmt: skip
         """Weights packed for this CPU; None when 32-bit sums could overflow. See `PackedConvolution`.
 
-        `tile` is the side of Winograd's tiles, 2 or 4, or 0 without; what suits the shape when it is not given.
+        `tile` is the side of Winograd's tiles, 2 or 4; 1 for pixels one by one; 0 for neither. What suits the shape
+        when it is not given.
         """
         if tile is None:  # CPUs with VNNI multiply bytes faster than this saves multiplications
-            tile = tiles.suited(spec, weights.shape[3], len(weights)) if self.isa is Isa.AVX2 else 0
+            tile = 0
+            if self.isa is Isa.AVX2:
+                tile = tiles.suited(spec, height, width, weights.shape[3], len(weights))
         return PackedConvolution.make(
             self._c, int(self.isa), spec, height, width, weights, half_steps, negative, table, tile
         )

@@ -10,28 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.emulator.layer import Layer
-from runtime.emulator.native.library import Isa, Library, PackedConvolution
-from runtime.emulator.native.native_kernels import table
+from runtime.emulator.native.library import Isa
 from runtime.emulator.reference import concat
 from runtime.emulator.reference import convolution as reference
 from runtime.emulator.spec import Activation, Concat, Convolution, Window
 from tests.runtime.emulator.cases import ACTIVATIONS, integers, quick
-from tests.runtime.emulator.native import library, needs_compiler
+from tests.runtime.emulator.native import library, needs_compiler, packed
 from xmodel.graph import Array
 
 pytestmark = needs_compiler
 each_tile = pytest.mark.parametrize("tile", [2, 4])
-
-
-def packed(layer: Layer, tile: int, on: Library | None = None) -> PackedConvolution:
-    """The layer on AVX2, in tiles of this side."""
-    negative = np.zeros(layer.weights.shape[3], bool)
-    negative[layer.signed] = True
-    size, steps = (layer.height, layer.width), layer.half_steps()
-    activation = table(layer.spec.activation)
-    made = (on or library(Isa.AVX2)).convolution(layer.spec, *size, layer.weights, steps, negative, activation, tile)
-    assert made is not None and made.tile == tile
-    return made
 
 
 def wanted(layer: Layer, x: Array) -> Array:

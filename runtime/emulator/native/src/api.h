@@ -13,7 +13,7 @@ struct UnmaskConvolution {
   int32_t left, top;
   int32_t depthwise, transposed;
   int32_t shift, low, high, leaky;
-  int32_t tile;  // side of Winograd's tiles, 2 or 4; 0 without
+  int32_t tile;  // side of Winograd's tiles, 2 or 4; 1: pixels one by one as 16-bit numbers; 0 without
   int32_t isa;
 };
 

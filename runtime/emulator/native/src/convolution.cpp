@@ -129,7 +129,8 @@ Convolution::Convolution(const UnmaskConvolution& spec, const int8_t* weights, c
   grid_width_ = ceil_div(spec.out_width, stride_out_x_);
 
   if (spec.tile != 0) {
-    winograd_ = std::make_unique<Winograd>(spec, weights, negative);
+    if (spec.tile == 1) pointwise_ = std::make_unique<Pointwise>(spec, weights);
+    else winograd_ = std::make_unique<Winograd>(spec, weights, negative);
     std::fill(negative_.begin(), negative_.end(), uint8_t{0});  // its kernels take signed bytes
   } else {
     choose_wide(phases.front().taps);
@@ -227,7 +228,7 @@ void Convolution::add_part(int phase_y, int phase_x, const std::vector<Tap>& tap
                          (epilogue_.doubling ? 256 : 128) * taken_off;
     part.bias[static_cast<size_t>(made)] = static_cast<int32_t>(static_cast<uint32_t>(bias + half));
   }
-  for (int block = 0; block < blocks && winograd_ == nullptr; ++block) {
+  for (int block = 0; block < blocks && spec_.tile == 0; ++block) {
     part.blocks.push_back({part.offsets.size(), part.weights.size(), part.runs.size(), part.wide_offsets.size(),
                            part.wide_weights.size(), 0, 0, 0});
     if (spec_.depthwise) pack_deep(part, taps, block * channels);
@@ -414,11 +415,12 @@ int Convolution::rows_a_tile() const {
 
 void Convolution::run(const Sources& sources, int images, int8_t* y) const {
   if (sources.count > MOST_SOURCES || (!joins() && !sources.plain())) throw std::invalid_argument("several sources");
-  if (winograd_ != nullptr) {
+  if (spec_.tile != 0) {
     Epilogue epilogue = epilogue_;
     epilogue.bias = parts_.front().bias.data();
     epilogue.wide_bias = parts_.front().wide_bias.data();
-    winograd_->run(sources, images, epilogue, finish_, y);
+    if (pointwise_ != nullptr) pointwise_->run(sources, images, epilogue, finish_, y);
+    else winograd_->run(sources, images, epilogue, finish_, y);
     return;
   }
   Work work{};

@@ -7,6 +7,7 @@
 
 #include "api.h"
 #include "kernel.h"
+#include "pointwise.h"
 #include "winograd.h"
 
 namespace unmask {
@@ -35,7 +36,7 @@ class Convolution {
               const int8_t* table);
   // Several sources, or one with a shift, only where `joins`.
   void run(const Sources& sources, int images, int8_t* y) const;
-  bool joins() const { return winograd_ != nullptr || (!direct_ && wide_count_ == 0); }
+  bool joins() const { return spec_.tile != 0 || (!direct_ && wide_count_ == 0); }
 
   // Parts that Winograd's way takes the channels in, 1 without it.
   int parts() const { return winograd_ == nullptr ? 1 : winograd_->parts(); }
@@ -95,7 +96,9 @@ class Convolution {
   std::vector<uint8_t> pattern_;  // what a padded line holds; input is combined with it by exclusive or
   std::vector<int8_t> table_;
   std::vector<Part> parts_;
-  std::unique_ptr<Winograd> winograd_;  // does the sums instead of the parts, which then hold biases alone
+  // Either of these does the sums instead of the parts, which then hold biases alone.
+  std::unique_ptr<Winograd> winograd_;
+  std::unique_ptr<Pointwise> pointwise_;
 };
 
 }  // namespace unmask

@@ -1,4 +1,6 @@
-// AVX2: the transforms of Winograd's tiles, 16 channels at a time, and vpmaddwd on pairs of channels.
+// AVX2: the transforms of Winograd's tiles, 16 channels at a time, and vpmaddwd on pairs of channels, which 1x1
+// convolutions of few channels take too.
+#include "pointwise.h"
 #include "target.h"
 #include "winograd.h"
 
@@ -71,7 +73,14 @@ struct Tile<2> {
 
 enum class Scaling { NONE, RIGHT, LEFT };
 
-// int8 of value / 2^shift, half up, as 16-bit numbers; `by` is |shift|
+// |shift|, or what gives the same: beyond, only 0 is left to the right, and all but 0 saturates to the left.
+int places(int shift) { return shift > 9 ? 9 : shift < -8 ? 8 : shift < 0 ? -shift : shift; }
+
+UNMASK_AVX2 UNMASK_INLINE V rounding(int by) {
+  return _mm256_set1_epi16(static_cast<int16_t>(by > 0 ? 1 << (by - 1) : 0));
+}
+
+// int8 of value / 2^shift, half up, as 16-bit numbers
 template <Scaling SCALING>
 UNMASK_AVX2 UNMASK_INLINE V widened(const int8_t* from, __m128i by, V half) {
   V x = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
@@ -103,10 +112,9 @@ UNMASK_AVX2 void scaled_input(const int8_t* const* pixels, int channels, bool ro
   constexpr int EDGE = SIDE + 2;
   alignas(32) int8_t rest[EDGE * EDGE][CHANNELS];
   const int8_t* last[EDGE * EDGE];
-  // beyond: nothing but 0 is left to the right, and all but 0 saturates to the left
-  const int by = shift > 9 ? 9 : shift < -8 ? 8 : shift < 0 ? -shift : shift;
+  const int by = places(shift);
   const __m128i count = _mm_cvtsi32_si128(by);
-  const V half = _mm256_set1_epi16(static_cast<int16_t>(by > 0 ? 1 << (by - 1) : 0));
+  const V half = rounding(by);
   for (int c = 0; c < channels; c += CHANNELS) {
     const int8_t* const* from = pixels;
     int at = c;
@@ -241,11 +249,38 @@ UNMASK_AVX2 void multiply(const int16_t* tiles, ptrdiff_t row, int count, const 
   }
 }
 
+template <Scaling SCALING>
+UNMASK_AVX2 void scaled_pixels(const int8_t* x, int count, int channels, int roomy, int shift, int16_t* to,
+                               ptrdiff_t row) {
+  const int by = places(shift);
+  const __m128i places_in = _mm_cvtsi32_si128(by);
+  const V half = rounding(by);
+  for (int pixel = 0; pixel < count; ++pixel, x += channels, to += row) {
+    for (int c = 0; c < channels; c += CHANNELS) {
+      alignas(16) int8_t rest[1][CHANNELS];
+      const bool cut = channels - c < CHANNELS;
+      if (cut) copy_rest(&x, 1, c, channels - c, pixel < roomy, rest);
+      const V wide = widened<SCALING>(cut ? rest[0] : x + c, places_in, half);
+      _mm256_storeu_si256(reinterpret_cast<V*>(to + c), wide);
+    }
+  }
+}
+
+void widen(const int8_t* x, int count, int channels, int roomy, int shift, int16_t* to, ptrdiff_t row) {
+  if (shift == 0) scaled_pixels<Scaling::NONE>(x, count, channels, roomy, shift, to, row);
+  else if (shift > 0) scaled_pixels<Scaling::RIGHT>(x, count, channels, roomy, shift, to, row);
+  else scaled_pixels<Scaling::LEFT>(x, count, channels, roomy, shift, to, row);
+}
+
+constexpr PointwiseKernel POINTWISE{widen, multiply};
+
 template <int SIDE>
 constexpr WinogradKernel KERNEL{SIDE, Tile<SIDE>::SCALE, input<SIDE>, multiply, output<SIDE>,
                                 {finish<SIDE, 0>, finish<SIDE, 1>}};
 
 }  // namespace
+
+const PointwiseKernel& avx2_pointwise() { return POINTWISE; }
 
 const WinogradKernel& avx2_winograd(int side) { return side == 4 ? KERNEL<4> : KERNEL<2>; }
 
