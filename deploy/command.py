@@ -18,6 +18,7 @@ from deploy.verbs import (
     application,
     bench,
     card,
+    card_status,
     compare,
     compiler,
     data,
@@ -95,6 +96,7 @@ app.command("video")(video.video)
 app.command("compare")(compare.compare)
 app.command("bench")(bench.bench)
 app.command("summary")(summary.summary)
+card.app.command("status")(card_status.status)
 card.app.command("setup")(setup.setup)
 app.command("doctor")(doctor.doctor)
 app.add_typer(card.app, name="card")

@@ -55,7 +55,7 @@ def _supplies(case: Case, name: str, names: tuple[str, ...]) -> Check:
     statuses, said, used = [Status.OK], list[str](), list[Rail]()
     for own in names:
         for fact in rails.get(own, []):
-            statuses.append(_voltage(own, fact.volts))
+            statuses.append(voltage_status(own, fact.volts))
             said.append(f"{own} {_volts(fact.volts)}")
             used.append(fact)
         if own in _WANTED_RAILS and _modern(case) and own not in rails:
@@ -71,7 +71,8 @@ def _supplies(case: Case, name: str, names: tuple[str, ...]) -> Check:
     return Check(name, _LAYER, worst(statuses), ", ".join(dict.fromkeys(said)), limit, advice, files([*used, *others]))
 
 
-def _voltage(name: str, volts: float | None) -> Status:
+def voltage_status(name: str, volts: float | None) -> Status:
+    """How a rail of `limits.VOLTS` stands; a reading that is not there has failed."""
     if volts is None:
         return Status.FAILED
     nominal, tolerance = limits.VOLTS[name]
@@ -94,7 +95,7 @@ def _aux(case: Case) -> Check:
     if not present and not _modern(case):
         return Check(name, _LAYER, Status.SKIPPED, "the report has no AUX rail", limit)
     facts = [f for own in present for f in rails[own]]
-    statuses = [Status.OK, *(_voltage(own, f.volts) for own in present for f in rails[own])]
+    statuses = [Status.OK, *(voltage_status(own, f.volts) for own in present for f in rails[own])]
     said = [f"{own} {_volts(f.volts)}{_watts(f)}" for own in present for f in rails[own]]
     if _modern(case):
         statuses += [Status.FAILED for own in _AUX if own not in rails]
@@ -103,7 +104,7 @@ def _aux(case: Case) -> Check:
     drawn = sorted(max((_drawn(f) for f in rails[own]), default=0.0) for own in present)
     both = len(drawn) == 2
     for watts, draw in zip(drawn, (limits.AUX_2X3, limits.AUX_2X4) if both else (limits.AUX_2X4,), strict=False):
-        statuses.append(_load(watts, draw))
+        statuses.append(load_status(watts, draw))
     advice = "" if worst(statuses) is Status.OK else CABLES
     if any(f.volts is not None and f.volts < limits.UNCONNECTED for f in facts):
         advice = f"An AUX connector has no power. {CABLES}"
@@ -118,7 +119,8 @@ def _watts(fact: Rail) -> str:
     return f" {_drawn(fact):.1f} W" if fact.volts is not None and fact.amps is not None else ""
 
 
-def _load(watts: float, draw: limits.Draw) -> Status:
+def load_status(watts: float, draw: limits.Draw) -> Status:
+    """How a load stands against the limit of what it is drawn through."""
     if watts >= draw.throttle:
         return Status.FAILED
     return Status.WARNING if watts >= limits.NEAR * draw.throttle else Status.OK
@@ -130,7 +132,7 @@ def _slot_power(case: Case) -> Check:
     if not facts:
         return Check(name, _LAYER, Status.SKIPPED, "no current of the slot's 12 V is reported", limit)
     most = max(_drawn(f) for f in facts)
-    status = _load(most, limits.SLOT_12V)
+    status = load_status(most, limits.SLOT_12V)
     advice = "" if status is Status.OK else f"The slot carries what the AUX cables should. {CABLES}"
     return Check(name, _LAYER, status, f"{most:.1f} W", limit, advice, files(facts))
 
@@ -144,7 +146,7 @@ def _power(case: Case) -> Check:
         advice = "Run `xbutil examine --report electrical` again."
         return Check(name, _LAYER, Status.FAILED, "not readable", limit, advice, files(facts))
     most = max(readings)
-    status = worst([_load(most, limits.TOTAL), Status.WARNING if any(f.warning for f in facts) else Status.OK])
+    status = worst([load_status(most, limits.TOTAL), Status.WARNING if any(f.warning for f in facts) else Status.OK])
     warned = "; the card reports a power warning" if any(f.warning for f in facts) else ""
     advice = "" if status is Status.OK else "The card is at the limit of its supply and will slow down or shut down."
     said = f"{most:g} W, {limits.TOTAL.throttle - most:g} W below throttling{warned}"
@@ -187,11 +189,17 @@ def _heat(kind: str, facts: list[Temperature]) -> Check:
     said = f"{hottest:g} °C, {first - hottest:g} below {what}"
     if hottest >= first:
         said = f"{hottest:g} °C: {_reached(hottest, heat)}"
-    if hottest >= heat.critical:
-        return Check(name, _LAYER, Status.FAILED, said, heat.text, f"Stop the load now. {COOL}", used)
-    if hottest >= heat.warning:
-        return Check(name, _LAYER, Status.WARNING, said, heat.text, COOL, used)
-    return Check(name, _LAYER, Status.OK, said, heat.text, "", used)
+    status = heat_status(kind, hottest)
+    advice = {Status.FAILED: f"Stop the load now. {COOL}", Status.WARNING: COOL}.get(status, "")
+    return Check(name, _LAYER, status, said, heat.text, advice, used)
+
+
+def heat_status(kind: str, celsius: float) -> Status:
+    """How a temperature stands; `kind` is that of `sensors.sensor`."""
+    heat = limits.HEAT.get(kind, limits.OTHER_HEAT)
+    if celsius >= heat.critical:
+        return Status.FAILED
+    return Status.WARNING if celsius >= heat.warning else Status.OK
 
 
 def _reached(celsius: float, heat: limits.Heat) -> str:

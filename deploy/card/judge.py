@@ -104,20 +104,20 @@ def judged(
     Raises `UnavailableError` when there is no such device.
     """
     tools, readable = checks_machine.tools(evidence, missing, live), checks_machine.readable(evidence)
-    cards = _chosen(_cards(evidence), device)
+    cards = cards_of(evidence, device)
     verdicts = tuple(_verdict(Case(evidence, facts, depth, live)) for facts in cards)
     code = _exit_code(evidence, tools, readable, verdicts)
     machine = (tools, readable) if cards else (checks_machine.bus(evidence), tools, readable)
     return Judgement(machine, verdicts, code, depth, live, evidence.unrecognised)
 
 
-def _cards(evidence: Evidence) -> list[CardFacts]:
-    """The VCK5000s, and what may be one; other cards only when there is nothing else."""
+def cards_of(evidence: Evidence, device: str | None) -> list[CardFacts]:
+    """The VCK5000s, and what may be one; other cards only when there is nothing else. `device` picks one of them.
+
+    Raises `UnavailableError` when there are cards and `device` is none of them.
+    """
     found = [card(evidence, slot) for slot in evidence.slots]
-    return [facts for facts in found if facts.kind != "other"] or found
-
-
-def _chosen(cards: list[CardFacts], device: str | None) -> list[CardFacts]:
+    cards = [facts for facts in found if facts.kind != "other"] or found
     if device is None or not cards:
         return cards
     slot = slot_of(normal_bdf(device)) or device
