@@ -269,7 +269,7 @@ def _length(container: InputContainer, video: Any, rate: Fraction | None) -> tup
 def _codec(stream: Any | None) -> str:
     if stream is None:
         return ""
-    return str(stream.codec_context.codec.name) if stream.codec_context is not None else "unknown"
+    return str(stream.codec_context.codec.canonical_name) if stream.codec_context is not None else "unknown"
 
 
 def _reason(error: BaseException) -> str:

@@ -15,16 +15,16 @@ from deploy.console import Output
 from deploy.crops import FAKE, NAMES, REAL
 from deploy.predictions import THRESHOLD
 from deploy.video.clip import Clip, Frame, opened
-from deploy.video.encode import Encoder, encoding
+from deploy.video.encode import Encoder, Sound, encoding
 from deploy.video.overlay import Blend, draw
 from deploy.video.page import told
 from deploy.video.results import Results
 from deploy.video.spool import Judged, Spool
 from deploy.video.verdict import Smoothed
 from xmodel import artifact
-from xmodel.errors import ArtifactError
+from xmodel.errors import ArtifactError, UnavailableError
 
-__all__ = ["Blend", "Drawn", "write_overlay"]
+__all__ = ["Blend", "Drawing", "Drawn"]
 
 
 @dataclass(slots=True)
@@ -79,43 +79,64 @@ class _Artist:
         self.encoder.picture(draw(pixels, judged, self.smoothed.value, self.blend), frame.tick)
 
 
-def write_overlay(
-    path: Path,
-    overlay: Path,
-    size: tuple[int, int],
-    spool: Spool,
-    results: Results,
-    every: int,
-    blend: Blend,
-    out: Output,
-) -> Drawn:
-    """Read the clip at `path`, whose frames are of `size` (width, height), again and write `overlay`, an MP4 file, up
-    to the last considered frame.
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """The overlay of the clip at `path`, whose frames are of `size` (width, height)."""
 
-    Raises `ArtifactError` when the clip is not what was judged.
-    """
-    notes: list[str] = []
-    holding = _Holding(spool.read(), every)
-    total = results.frames * every
-    with opened(path) as clip, artifact.atomic(overlay) as stream, out.progress("drawing", total) as advance:
-        with encoding(stream, clip, size, notes) as encoder:
-            artist = _Artist(clip, encoder, blend, results.shown)
-            for item in clip.items(encoder.source):
-                if not isinstance(item, Frame):
-                    encoder.sound(item)
-                    continue
-                judged = holding.of(item.index)
-                if judged is None:
-                    break
-                if judged.index == item.index and judged.tick != item.tick:
-                    raise ArtifactError("The clip changed while it was judged.", where=str(path))
-                artist.frame(item, judged)
-                advance(1)
-        width, height = size
-        if width % 2 or height % 2:
-            notes.append("Its overlay is padded on the right or below by one row of pixels, to even sides.")
-        return Drawn(encoder.frames, width + width % 2, height + height % 2, encoder.codec, encoder.audio_told, notes,
-                     artist.figures)  # fmt: skip
+    path: Path
+    size: tuple[int, int]
+    spool: Spool
+    results: Results
+    every: int
+    blend: Blend
+
+    def write(self, overlay: Path, out: Output) -> Drawn:
+        """Read the clip again and write `overlay`, an MP4 file, up to the last considered frame.
+
+        Raises `ArtifactError` when the clip is not what was judged, `UnavailableError` when the file cannot be written.
+        """
+        from av.error import FFmpegError
+
+        told = ""
+        # What of the sound does not fit often shows at the end only: then once more, in another way.
+        ways: tuple[Sound, ...] = ("copied", "encoded", "dropped")
+        for how in ways[:-1]:
+            try:
+                return self._attempt(overlay, out, how, "")
+            except (FFmpegError, ValueError) as error:
+                told = getattr(error, "strerror", None) or str(error)
+        try:
+            return self._attempt(overlay, out, ways[-1], told)
+        except (FFmpegError, ValueError) as error:
+            raise UnavailableError(
+                f"The overlay cannot be written: {error}.",
+                where=str(overlay),
+                hint="Free some space or choose another folder with --out.",
+            ) from error
+
+    def _attempt(self, overlay: Path, out: Output, how: Sound, refused: str) -> Drawn:
+        """With the sound as `how` says; `refused` is why it is left out."""
+        holding = _Holding(self.spool.read(), self.every)
+        total = self.results.frames * self.every
+        with opened(self.path) as clip, artifact.atomic(overlay) as stream, out.progress("drawing", total) as advance:
+            notes = [f"The sound is left out: {refused}."] if how == "dropped" and clip.info.audio else []
+            with encoding(stream, clip, self.size, notes, how) as encoder:
+                artist = _Artist(clip, encoder, self.blend, self.results.shown)
+                for item in clip.items(encoder.source):
+                    if not isinstance(item, Frame):
+                        encoder.sound(item)
+                        continue
+                    judged = holding.of(item.index)
+                    if judged is None:
+                        break
+                    if judged.index == item.index and judged.tick != item.tick:
+                        raise ArtifactError("The clip changed while it was judged.", where=str(self.path))
+                    artist.frame(item, judged)
+                    advance(1)
+            width, height = (side + side % 2 for side in self.size)
+            if (width, height) != self.size:
+                notes.append("Its overlay is padded on the right or below by one row of pixels, to even sides.")
+            return Drawn(encoder.frames, width, height, encoder.codec, encoder.audio_told, notes, artist.figures)
 
 
 def _figure(judged: Judged, seconds: float, pixels: NDArray[np.uint8]) -> dict[str, Any]:

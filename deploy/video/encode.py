@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy.video.clip import Clip, library
 from xmodel.errors import UnavailableError
+
+Sound = Literal["copied", "encoded", "dropped"]
 
 COPIED = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}  # what an MP4 file holds as it is
 THREADS = 2  # of the encoder, whatever the machine: the file depends on their number
@@ -20,13 +22,15 @@ THREADS = 2  # of the encoder, whatever the machine: the file depends on their n
 class Encoder:
     """Writes frames and sound to an open MP4 file; `notes` collects what could not be kept."""
 
-    def __init__(self, container: Any, clip: Clip, size: tuple[int, int], notes: list[str], sound: bool) -> None:
-        """`size`: width and height of the frames, which are padded to even ones."""
+    def __init__(self, container: Any, clip: Clip, size: tuple[int, int], notes: list[str], how: Sound) -> None:
+        """`size`: width and height of the frames, which are padded to even ones. Sound that cannot be "copied" into
+        an MP4 file is encoded again."""
         self.container, self.clip, self.notes = container, clip, notes
         self.width, self.height = size
         self.frames = 0
         self._video = self._add_video()
-        self._source = next(iter(clip.container.streams.audio), None) if sound else None
+        self._source = next(iter(clip.container.streams.audio), None) if how != "dropped" else None
+        self._copied = how == "copied" and clip.info.audio in COPIED
         self._audio, self._resampler = self._add_audio()
         container.start_encoding()
 
@@ -119,7 +123,7 @@ class Encoder:
         try:
             if source.codec_context is None:
                 raise ValueError("its coding is not known")
-            if self.clip.info.audio in COPIED:
+            if self._copied:
                 return self.container.add_stream_from_template(source), None
             av = library()
             rate = min(max(source.rate or 48000, 8000), 48000)
@@ -153,25 +157,12 @@ class Encoder:
 
 
 @contextmanager
-def encoding(stream: IO[bytes], clip: Clip, size: tuple[int, int], notes: list[str]) -> Iterator[Encoder]:
-    """An encoder onto `stream`, an open file; without the sound where the container does not take that."""
-    from av.error import FFmpegError
+def encoding(stream: IO[bytes], clip: Clip, size: tuple[int, int], notes: list[str], how: Sound) -> Iterator[Encoder]:
+    """An encoder onto `stream`, an open file, with the clip's sound as `how` says.
 
-    av = library()
-    for sound in (True, False):
-        container = av.open(stream, "w", format="mp4")
-        try:
-            encoder = Encoder(container, clip, size, notes, sound)
-            break
-        except (FFmpegError, ValueError) as error:
-            container.close()
-            stream.seek(0)
-            stream.truncate()
-            if not sound or not clip.info.audio:
-                raise UnavailableError(
-                    f"The overlay cannot be encoded with {size[0]}x{size[1]} pixels: {error}."
-                ) from error
-            notes.append(f"The sound is left out: {error}")
-    with container:
+    Raises `FFmpegError` and `ValueError` for what the container does not take: at the start, with any packet, at the
+    end."""
+    with library().open(stream, "w", format="mp4") as container:
+        encoder = Encoder(container, clip, size, notes, how)
         yield encoder
         encoder.close()

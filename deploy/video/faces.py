@@ -49,7 +49,7 @@ class Cascade:
         """As `Detector.find`. The smallest face is `SMALLEST` * 1.15 pixels."""
         if near is None:
             largest = min(image.shape[:2])
-            hits = self._hits(image, SMALLEST, largest, 1.2, 1.3, 3)
+            hits = self._hits(image, SMALLEST, largest, 1.2, 1.0, 3)
         else:
             hits = self._around(image, near.x, near.y, near.side / 1.15)
         confirmed = [hit for hit in hits if self._mirrored(image, hit)]
@@ -117,9 +117,18 @@ class YuNet:
                 where=str(self.path),
                 hint=f"Give {', '.join(YUNET.values())}.",
             ) from error
-        # Its boxes reach from the hairline to the chin and are higher than wide.
-        boxes = by_size(FaceBox(x + w / 2, y + h / 2, (w + h) / 2) for x, y, w, h in _corners(rows) if min(w, h) > 0)
+        boxes = by_size(_square(*corners) for corners in _corners(rows) if min(corners[2:]) > 0)
         return boxes if near is None else sorted(boxes, key=lambda box: -overlap(box, near))
+
+
+def _square(left: float, top: float, width: float, height: float) -> FaceBox:
+    """The square of the training crops' framing for a box as WIDER FACE is annotated, which is what YuNet learned.
+
+    The factors are the medians over 264 crops in which both the cascade and another network trained on WIDER FACE
+    (MTCNN) found the face.
+    """
+    side = 1.22 * (width + height) / 2
+    return FaceBox(left + width / 2, top + height / 2 + 0.043 * side, side)
 
 
 def _corners(rows: Any) -> list[list[float]]:

@@ -18,7 +18,7 @@ from deploy.files import compiled_file, existing
 from deploy.kernels import KernelChoice
 from deploy.video.boxes import read_boxes
 from deploy.video.clip import AFTER_DAMAGE, DAMAGED, Clip, library, opened
-from deploy.video.drawing import Blend, Drawn, write_overlay
+from deploy.video.drawing import Blend, Drawing, Drawn
 from deploy.video.faces import Cascade, YuNet
 from deploy.video.page import write_page
 from deploy.video.reading import Centre, Reading, Selection, Shot, Where, Whole
@@ -106,8 +106,8 @@ def video_stage(job: VideoJob, out: Output) -> tuple[dict[str, Any], bool]:
             results = write_frames(job.out / FRAMES, spool, judged.clip.clock)
             if not results.scores.frames:
                 raise _nothing(job, judged, results)
-            size = judged.size
-            drawn = write_overlay(job.clip, job.out / OVERLAY, size, spool, results, job.every, job.blend, out)
+            drawing = Drawing(job.clip, judged.size, spool, results, job.every, job.blend)
+            drawn = drawing.write(job.out / OVERLAY, out)
         report = _report(job, deployed, judged, results, drawn)
         artifact.write_json(job.out / REPORT, report)
         write_page(job.out / PAGE, report, results.timeline, drawn.figures, wanted)

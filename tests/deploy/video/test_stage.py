@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.video import drawing, stage
+from deploy.video import drawing, encode, stage
 from deploy.video.clip import AFTER_DAMAGE, opened
 from deploy.video.results import COLUMNS
 from deploy.video.square import Square
@@ -210,12 +210,28 @@ def test_rotated_and_stretched_clips_are_judged_upright(model: Path, tmp_path: P
     assert "turned 90° to the left" in notes and "3/2 as wide as high" in notes
 
 
-def test_sound_that_an_mp4_cannot_hold_is_encoded_again(model: Path, tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mkv", pictures(30), audio="pcm_s16le")
+@pytest.mark.parametrize("audio", ["pcm_s16le", "mp3"])  # an MP4 file refuses MP3 at 8000 Hz when it is closed
+def test_sound_that_an_mp4_cannot_hold_is_encoded_again(audio: str, model: Path, tmp_path: Path) -> None:
+    clip = write(tmp_path / "clip.mkv", pictures(30), audio=audio)
     assert video(model, clip, tmp_path / "out", "--whole-frame") == 0
-    assert report(tmp_path / "out")["overlay"]["audio"] == "pcm_s16le to aac"
+    assert report(tmp_path / "out")["overlay"]["audio"] == f"{audio} to aac"
     codec, seconds = sounds(tmp_path / "out/overlay.mp4")
     assert codec == "aac" and seconds == pytest.approx(1.2, abs=0.2)
+
+
+def test_sound_that_cannot_be_kept_at_all_is_left_out(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from av.error import InvalidDataError
+
+    def refuse(self: encode.Encoder, packet: object) -> None:
+        raise InvalidDataError(1, "no such sound")
+
+    monkeypatch.setattr(encode.Encoder, "sound", refuse)
+    assert video(model, clip, tmp_path, "--whole-frame", "--limit", 3) == 0
+    told = report(tmp_path)
+    assert told["overlay"]["audio"] == "dropped" and told["notes"] == ["The sound is left out: no such sound."]
+    assert len(decoded(tmp_path / "overlay.mp4")) == 3
 
 
 def test_damage_is_reported_and_exits_with_1(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
