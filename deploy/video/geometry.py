@@ -83,8 +83,8 @@ class Geometry:
         return self._turned(picture, self.coded)
 
     def small(self, picture: av.VideoFrame, side: int) -> tuple[Pixels, float]:
-        """The upright frame, its shorter side shrunk to at most `side` pixels, and its scale in (0, 1]."""
-        scale = min(1.0, side / min(self.coded))
+        """The upright frame, shrunk to sides of at most `side` and 3 * `side` pixels, and its scale in (0, 1]."""
+        scale = min(1.0, side / min(self.coded), 3 * side / max(self.coded))
         width, height = (max(1, round(edge * scale)) for edge in self.coded)
         return self._turned(picture, (width, height)), scale
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from deploy.video import clip, geometry
 from deploy.video.clip import AFTER_DAMAGE, opened
+from deploy.video.geometry import Geometry, Orientation
 from tests.deploy.video.clips import decoded, pictures, write
 from xmodel.errors import ArtifactError, UnavailableError, UnmaskError, UsageError
 
@@ -65,6 +66,8 @@ def test_the_small_picture_is_the_frame_shrunk(tmp_path: Path) -> None:
         small, scale = found.geometry.small(frame.picture, 32)
         same, one = found.geometry.small(frame.picture, 999)
         whole = found.pixels(frame)
+        assert found.geometry.small(frame.picture, 8)[0].shape == (12, 8, 3)
+        assert Geometry((4096, 2), Orientation()).small(frame.picture, 64)[0].shape == (1, 192, 3)
     assert (small.shape, scale, one) == ((48, 32, 3), 0.5, 1.0)
     np.testing.assert_array_equal(same, whole)
     assert close(small, whole.reshape(48, 2, 32, 2, 3).mean(axis=(1, 3)))
