@@ -1,4 +1,4 @@
-"""The published weights and data: fetched once by their Google Drive ids, verified ever after."""
+"""The published weights and data, and a face model: fetched once from where they are kept, verified ever after."""
 
 from __future__ import annotations
 
@@ -12,22 +12,35 @@ from pathlib import Path
 from types import MappingProxyType
 
 from model.unzip import unzip
-from xmodel.artifact import output_folder, read_json, sha256, write_json
+from xmodel.artifact import output_folder, read_json, sha256, write_bytes, write_json
 from xmodel.errors import ArtifactError, UnavailableError, UnmaskError, UsageError
 
 LOCK_FILE = "fetched.json"
 HOST = "drive.google.com"
 PROBE_SECONDS = 3.0
 PARTIAL = ".partial"
+LARGEST = 16 << 20  # bytes of a file that comes from an address
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One published file: its Google Drive id, its name here, and the folder it unpacks to (zip files)."""
+    """One published file: its Google Drive id or its address, its name here, the folder it unpacks to (zip files),
+    and its sha256 where that is known before the first fetch."""
 
     drive_id: str
     file: str
     folder: str = ""
+    sha256: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it comes from, in words."""
+        return self.drive_id if self.host != HOST else f"Google Drive id {self.drive_id}"
+
+    @property
+    def host(self) -> str:
+        """The host that serves it."""
+        return urllib.parse.urlsplit(self.drive_id).hostname or HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +57,18 @@ ITEMS: Mapping[str, Item] = MappingProxyType(
         "weights": Item("1pmXnmlShfY9eIOAqmx8H_iBIOTNnNbw3", "checkpoint_epoch_224x224_35.pth"),
         "calib": Item("15nZtiX05VepLW0DGgB79iySGC1HsfXJd", "fyp_data.zip", "fyp_data"),
         "unseen": Item("1l6Z1DuO3uGyBdz_-XS4yJKe7wSpMaj15", "unseen_data.zip", "unseen_data"),
+        # YuNet (MIT licence), for `unmask video --face-model`.
+        "face-model": Item(
+            "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+            "face_detection_yunet_2023mar.onnx",
+            sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        ),
     }
 )
+PUBLISHED = ("weights", "calib", "unseen")  # what is meant when nothing is named
 
 Downloader = Callable[[str, Path], None]
-"""Brings the file of a Google Drive id to a path; what it leaves in that path's folder lets it resume."""
+"""Brings the file of a Google Drive id or of an address to a path; what it leaves in its folder lets it resume."""
 
 
 def fetch(
@@ -57,7 +77,7 @@ def fetch(
     download: Downloader | None = None,
     probe: Callable[[], None] | None = None,
 ) -> list[Fetched]:
-    """Bring the items of `ITEMS` named by `what` (all when empty) into `out`, and verify those already there.
+    """Bring the items of `ITEMS` named by `what` (`PUBLISHED` when empty) into `out`, and verify those already there.
 
     A file's size and sha256 are recorded in `out/fetched.json` the first time it is seen and compared
     ever after. A download cut short is resumed by the next call. `download` and `probe` default to
@@ -65,7 +85,7 @@ def fetch(
     `UnavailableError` without network, gdown or disk space, and `ArtifactError` when a file is not the
     recorded one or no zip archive where it should be.
     """
-    names = list(dict.fromkeys(what or ITEMS))
+    names = list(dict.fromkeys(what or PUBLISHED))
     for name in names:
         if name not in ITEMS:
             raise UsageError(f"There is nothing to fetch called {name!r}.", hint=f"Known: {', '.join(ITEMS)}.")
@@ -73,17 +93,18 @@ def fetch(
     missing = [name for name in names if not _present(ITEMS[name], out)]
     if missing:
         try:
-            (probe or connect)()
+            for host in dict.fromkeys(ITEMS[name].host for name in missing):
+                probe() if probe else connect(host)
         except OSError as error:
             raise _offline(missing, out, error) from error
-    return [_bring(name, out, download or gdown) for name in names]
+    return [_bring(name, out, download or bring) for name in names]
 
 
-def connect() -> None:
-    """Prove within seconds that the download host, or the proxy in front of it, answers. Raises `OSError`."""
+def connect(host: str = HOST) -> None:
+    """Prove within seconds that `host`, or the proxy in front of it, answers. Raises `OSError`."""
     proxy = urllib.request.getproxies().get("https")
-    parts = urllib.parse.urlsplit(proxy if proxy and "//" in proxy else f"//{proxy or HOST}")
-    address = (parts.hostname or HOST, parts.port or (80 if proxy else 443))
+    parts = urllib.parse.urlsplit(proxy if proxy and "//" in proxy else f"//{proxy or host}")
+    address = (parts.hostname or host, parts.port or (80 if proxy else 443))
     failures: list[OSError] = [TimeoutError(f"no answer from {address[0]} in {PROBE_SECONDS:g} s")]
 
     def attempt() -> None:
@@ -99,6 +120,20 @@ def connect() -> None:
     thread.join(PROBE_SECONDS)
     if failures:
         raise failures[-1]
+
+
+def bring(drive_id: str, path: Path) -> None:
+    """Download from Google Drive or, what is an address, from there."""
+    (http if "//" in drive_id else gdown)(drive_id, path)
+
+
+def http(address: str, path: Path) -> None:
+    """Download a file of at most `LARGEST` bytes. Raises `OSError` and `ArtifactError`."""
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        data = answer.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ArtifactError(f"This file is larger than {LARGEST} bytes and is not kept.", where=address)
+    write_bytes(path, data)
 
 
 def gdown(drive_id: str, path: Path) -> None:
@@ -123,7 +158,12 @@ def _bring(name: str, out: Path, download: Downloader) -> Fetched:
     entry: dict[str, object] | None = None
     if new:
         arrived = _download(name, item, out, download)
-        entry = _verify(name, item, arrived, out)
+        try:
+            entry = _verify(name, item, arrived, out)
+        except ArtifactError:
+            if item.sha256:
+                arrived.unlink()
+            raise
         arrived.replace(file)
     elif file.is_file():
         entry = _verify(name, item, file, out)
@@ -145,7 +185,7 @@ def _download(name: str, item: Item, out: Path, download: Downloader) -> Path:
             f"Fetching {name!r} stopped: {error or type(error).__name__}.",
             where=str(target),
             hint="Run the command again to resume; if that keeps failing, delete that folder, or put the file "
-            f"(Google Drive id {item.drive_id}) in place by hand as {out / item.file}.",
+            f"({item.place}) in place by hand as {out / item.file}.",
         ) from error
     if not target.is_file() or not target.stat().st_size:
         raise UnavailableError(f"Fetching {name!r} brought no data.", where=str(target), hint="Try again later.")
@@ -161,6 +201,12 @@ def _verify(name: str, item: Item, file: Path, out: Path) -> dict[str, object]:
         "size": file.stat().st_size,
         "sha256": sha256(file),
     }
+    if item.sha256 and found["sha256"] != item.sha256:
+        raise ArtifactError(
+            f"This is not the published {item.file}: its sha256 is {found['sha256']}, not {item.sha256}.",
+            where=str(file),
+            hint="Delete the file and fetch again, or put the published one in place by hand.",
+        )
     if recorded is not None and recorded != found:
         raise ArtifactError(
             f"This file is not the one recorded for {name!r} in {out / LOCK_FILE}: it has {found['size']} bytes "
@@ -187,8 +233,9 @@ def _lock(out: Path) -> dict[str, dict[str, object]]:
 
 
 def _offline(missing: list[str], out: Path, error: OSError) -> UnavailableError:
-    files = ", ".join(f"{out / ITEMS[name].file} (Google Drive id {ITEMS[name].drive_id})" for name in missing)
+    files = ", ".join(f"{out / ITEMS[name].file} ({ITEMS[name].place})" for name in missing)
+    hosts = " and ".join(dict.fromkeys(ITEMS[name].host for name in missing))
     return UnavailableError(
-        f"Cannot reach {HOST} to fetch {', '.join(missing)}: {error}.",
+        f"Cannot reach {hosts} to fetch {', '.join(missing)}: {error}.",
         hint=f"Work offline with the demonstration set (`unmask samples`), or put in place by hand: {files}.",
     )

@@ -12,12 +12,14 @@ from deploy.console import Json, Output, Quiet
 
 def fetch(
     context: typer.Context,
-    what: Annotated[list[str] | None, typer.Argument(help="weights, calib, unseen; nothing: all three.")] = None,
+    what: Annotated[
+        list[str] | None, typer.Argument(help="weights, calib, unseen, face-model; nothing: the first three.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder they come to.")] = Path("build/fetched"),
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bring the published weights and data.
+    """Bring the published weights and data, or a face model for `unmask video`.
 
     Sizes and sha256 are recorded on the first fetch and verified ever after.
     """

@@ -147,7 +147,44 @@ def test_a_download_that_brings_nothing_is_told(tmp_path: Path) -> None:
 def test_unknown_names_are_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="called 'wieghts'") as caught:
         fetch.fetch(["wieghts"], tmp_path, Drive(), _online)
-    assert caught.value.hint == "Known: weights, calib, unseen."
+    assert caught.value.hint == "Known: weights, calib, unseen, face-model."
+
+
+def _face_model(served: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Serve `served` as the face model, whose published content is `content`."""
+    item = fetch.Item(served.as_uri(), "yunet.onnx", sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(fetch, "ITEMS", {**fetch.ITEMS, "face-model": item})
+
+
+def test_a_file_from_an_address_is_checked_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, out = tmp_path / "served", tmp_path / "out"
+    _face_model(served, monkeypatch, b"layers")
+    served.write_bytes(b"<html>moved</html>")
+    with pytest.raises(ArtifactError, match=r"This is not the published yunet\.onnx: its sha256 is "):
+        fetch.fetch(["face-model"], out, probe=_online)
+    assert not [path for path in out.rglob("*") if path.is_file()]
+    served.write_bytes(b"layers")
+    assert fetch.fetch(["face-model"], out, probe=_online) == [fetch.Fetched("face-model", out / "yunet.onnx", True)]
+    assert (out / "yunet.onnx").read_bytes() == b"layers"
+    served.unlink()
+    assert not fetch.fetch(["face-model"], out, probe=_offline)[0].new
+    (out / "yunet.onnx").write_bytes(b"changed")
+    with pytest.raises(ArtifactError, match=r"This is not the published yunet\.onnx"):
+        fetch.fetch(["face-model"], out, probe=_offline)
+
+
+def test_a_file_from_an_address_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "served").write_bytes(bytes(9))
+    _face_model(tmp_path / "served", monkeypatch, bytes(9))
+    monkeypatch.setattr(fetch, "LARGEST", 8)
+    with pytest.raises(ArtifactError, match="larger than 8 bytes"):
+        fetch.fetch(["face-model"], tmp_path / "out", probe=_online)
+    with pytest.raises(UnavailableError, match=r"Cannot reach github\.com to fetch face-model") as caught:
+        monkeypatch.undo()
+        fetch.fetch(["face-model"], tmp_path / "out", probe=_offline)
+    assert "(https://github.com/opencv/opencv_zoo/" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["[]", '{"weights": 3}', "{"])

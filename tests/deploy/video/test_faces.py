@@ -13,6 +13,7 @@ from skimage import data
 
 from deploy.video import faces
 from deploy.video.faces import Cascade, YuNet, by_size, overlap
+from model import fetch
 from model.selfblend import FaceBox
 from xmodel.errors import ArtifactError, UsageError
 
@@ -92,6 +93,11 @@ def test_a_face_model_is_known_by_its_sha256(monkeypatch: pytest.MonkeyPatch, tm
     assert not YuNet(model).known
     monkeypatch.setattr(faces, "YUNET", {hashlib.sha256(b"weights").hexdigest(): "yunet.onnx"})
     assert YuNet(model).known
+
+
+def test_the_file_that_fetch_brings_is_known() -> None:
+    item = fetch.ITEMS["face-model"]
+    assert {item.sha256: item.file} == faces.YUNET
 
 
 def test_what_is_no_face_model_is_refused(tmp_path: Path) -> None:
