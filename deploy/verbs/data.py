@@ -19,7 +19,7 @@ def fetch(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bring the published weights and data, or a face model for `unmask video`.
+    """Bring the published weights and data, or a face model.
 
     Sizes and sha256 are recorded on the first fetch and verified ever after.
     """

@@ -21,7 +21,7 @@ def doctor(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Do this machine, its card, the vendor's software and a model fit together?
+    """Do machine, card, vendor's software and model fit together?
 
     Names the one release of Vitis AI that fits (with XRT, shell, xclbin and DPU variant), and each mismatch with its
     symptom and its remedy. Exit 0: nothing is wrong, 1: something is.
