@@ -97,8 +97,8 @@ def dma_speed(generation: int, lanes: int) -> tuple[float, float]:
     >>> dma_speed(4, 8) == dma_speed(3, 16), dma_speed(3, 2)
     (True, (1551.05, 1647.25))
     """
-    gen3_lanes = bandwidth(generation, lanes) / _GB_PER_LANE[3]
-    known = max((n for n in DMA if n <= gen3_lanes + 0.1), default=min(DMA))
+    gen3_lanes = round(bandwidth(generation, lanes) / _GB_PER_LANE[3], 1)
+    known = max((n for n in DMA if n <= gen3_lanes), default=min(DMA))
     share = min(1.0, gen3_lanes / known)
     return DMA[known][0] * share, DMA[known][1] * share
 

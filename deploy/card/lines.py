@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 BDF = r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]"
-_COMMAND = re.compile(r"^(?:.{0,80}[\s>#$%~])?(?:\S{0,200}/)?(xbutil2?|xbmgmt2?|lspci)(?:\s+[^:]{0,300})?$")
-_PROMPT = re.compile(r"^\s*(?:\S{0,80}\s?)?[>#$%](?:\s|$)")
+_COMMAND = re.compile(
+    r"^.{0,120}?[>#$%]\s{0,4}(?:sudo\s{1,4}(?:-\S{1,20}\s{1,4})?)?(?:[\w./-]{0,200}/)?(xbutil|xbmgmt|lspci)2?(?:\s|$)"
+)
 _INTERRUPTION = re.compile(
     r"^\s*(?:\[XRT\]|WARNING:|WARN:|ERROR:|INFO:|Verbose:|Successfully wrote|\[\s*\d+\.\d+\]|\*+)", re.IGNORECASE
 )
@@ -14,11 +15,13 @@ _KEY = re.compile(r"^\s*([^:\[\]]{1,60}?)\s*:(?:\s+(.*)|$)")
 
 
 def command(line: str) -> str:
-    """The card tool that a line of a terminal's log starts ("xbutil", "xbmgmt", "lspci"), or ""."""
-    if not _PROMPT.match(line):
-        return ""
-    found = _COMMAND.match(line.rstrip())
-    return found[1].rstrip("2") if found else ""
+    """The card tool that a line of a terminal's log starts ("xbutil", "xbmgmt", "lspci"), or "".
+
+    >>> command("(base) me@lab:~$ sudo /opt/xilinx/xrt/bin/xbutil validate"), command("> see xbutil")
+    ('xbutil', '')
+    """
+    found = _COMMAND.match(line)
+    return found[1] if found else ""
 
 
 def interrupts(line: str) -> bool:

@@ -31,6 +31,9 @@ from deploy.card.text import flag, number, whole
 
 _HEADER = re.compile(rf"^\s*(?:\d+/\d+\s+)?\[({BDF})\]\s*:\s*(\S+)\s*$")
 _LISTED = re.compile(rf"^\s*\[?({BDF})\]?\s*:\s*(\S+)\s+(\S.*)$")
+_SCANNED = re.compile(
+    rf"^\s*\*?\[\d{{1,3}}\]:?\s*({BDF})\s+([\w.-]{{3,100}})(?:\(ID=([^)]{{0,60}})\))?\s+(?:user|mgmt)\("
+)
 _UUID = re.compile(r"^(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0x[0-9a-fA-F]{4,32}|[0-9A-Fa-f]{32})$")
 _VERSION = re.compile(r"^\d+\.\d+\.\d+$")
 _RAIL = re.compile(r"^([-+\d.,]{1,20})\s*V(?:olts?)?\b[,;]?\s*(?:([-+\d.,]{1,20})\s*A(?:mps?)?\b)?(.*)$", re.IGNORECASE)
@@ -147,6 +150,10 @@ def _devices(block: _Block, source: Source) -> Iterator[Fact]:
 
 
 def _listed(line: str, source: Source) -> Iterator[Fact]:
+    if scanned := _SCANNED.match(line):
+        legacy = replace(source, tool="xbutil scan", era=Era.LEGACY)
+        yield Shell(legacy, normal_bdf(scanned[1]), scanned[2], scanned[3] or "")
+        return
     found = _LISTED.match(line)
     if not found:
         return

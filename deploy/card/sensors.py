@@ -39,10 +39,10 @@ def is_fpga(name: str) -> bool:
 def rail(name: str) -> str:
     """The supply's name as the VCK5000's own reports spell it; the name itself when it is none of those.
 
-    >>> rail("12 Volts Auxillary"), rail("12 Volts PCI Express"), rail("12v_aux_1"), rail("3.3 Volts PCI Express")
-    ('12v_aux_0', '12v_pex', '12v_aux_1', '3v3_pex')
+    >>> rail("12 Volts Auxillary"), rail("12v_aux"), rail("12v_aux_1"), rail("3.3 Volts PCI Express"), rail("vccint")
+    ('12v_aux_0', '12v_aux_0', '12v_aux_1', '3v3_pex', 'vccint')
     """
     plain = name.lower().replace("pci express", "pex").replace("3.3", "3v3").replace("3,3", "3v3")
-    words = re.sub(r"12\s*v\w*|12v", "12 ", plain).replace("auxillary", "aux").replace("auxiliary", "aux")
+    words = re.sub(r"12\s*v(?:olts?)?", "12 ", plain).replace("auxillary", "aux").replace("auxiliary", "aux")
     tokens = set(re.findall(r"3v3|aux|pex|\d+", words))
     return next((known for wanted, known in _RAILS if tokens >= set(wanted)), name)

@@ -31,7 +31,7 @@ def decoded(data: bytes) -> str | None:
     encoding = _encoding(data[:4096])
     if encoding is None:
         return None
-    text = _ESCAPES.sub("", data.decode(encoding, "replace").lstrip("\ufeff"))
+    text = _ESCAPES.sub("", data.decode(encoding, "replace").replace("\ufeff", ""))
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u0085", "\n")
     return _CONTROLS.sub("", text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from deploy.card.text import MOST_BYTES
 
 XRT = Path("/opt/xilinx/xrt/bin")  # where the vendor's own packages install
+_REFUSES = re.compile(rb"unrecogni[sz]ed|unknown option|invalid option|unsupported", re.IGNORECASE)
 EXAMINE, VALIDATE = 60.0, 900.0  # seconds; a hung driver can block a tool for ever
 
 
@@ -63,6 +65,9 @@ class Tools:
         with tempfile.TemporaryDirectory(prefix="unmask-card-") as folder:
             report = Path(folder) / "report.json"
             answer = run((path, *arguments, "--format", "JSON", "--output", str(report), "--force", "--batch"), seconds)
+            said = answer.output + answer.errors
+            if not report.exists() and _REFUSES.search(said) and not answer.problem:
+                return run((path, *arguments), seconds)  # an XRT without one of these options: its text is read too
             content = b""
             with suppress(OSError), report.open("rb") as stream:
                 content = stream.read(MOST_BYTES + 1)

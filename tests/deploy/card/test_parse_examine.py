@@ -70,6 +70,10 @@ def test_a_listing_of_each_era() -> None:
     assert (shell.bdf, shell.ready, shell.source.tool) == ("0000:03:00.1", None, "xbutil examine")
     (shell,) = _of(Shell, "[17:00.0]  :  xilinx_u250_GOLDEN_5  n/a  mgmt(inst=5888)  No\n")
     assert (shell.bdf, shell.ready, shell.source.tool) == ("0000:17:00.0", False, "xbmgmt examine")
+    (shell,) = _of(Shell, " [0] 0000:02:00.1 xilinx_vck5000-es1_gen3x16_base_2(ID=0xb376430f2629b15d) user(inst=128)\n")
+    assert (shell.vbnv, shell.uuid, shell.source.era) == (
+        "xilinx_vck5000-es1_gen3x16_base_2", "0xb376430f2629b15d", Era.LEGACY,
+    )  # fmt: skip
     assert _of(Unreadable, f"[{samples.BDF}] : xilinx_x {samples.UUID} user(inst=1) Yess\n")
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from deploy.card import tools
+from deploy.card.check import CheckJob, check
+from deploy.card.live import Machinery
+from deploy.card.machine import Machine
 from deploy.card.tools import Tools, run
+from deploy.card.verdict import Status
+from deploy.console import Output
 from tests.deploy.card import fakes
 
 
@@ -46,3 +51,22 @@ def test_a_file_that_is_no_program(tmp_path: Path) -> None:
     (tmp_path / "xbutil").write_bytes(b"\x7fELF")
     (tmp_path / "xbutil").chmod(0o755)
     assert "does not start" in run((str(tmp_path / "xbutil"),), 5).problem
+
+
+def test_a_tool_that_does_not_know_an_option_is_asked_for_its_text(tmp_path: Path) -> None:
+    body = 'case "$*" in *--batch*) echo "ERROR: Unrecognized option --batch"; exit 1;; *) echo Thermals;; esac'
+    fakes.tool(tmp_path, "xbutil", body)
+    answer = Tools((tmp_path / "bin",)).ask("xbutil", ("examine",))
+    assert answer is not None and answer.output == b"Thermals\n" and answer.command[1:] == ("examine",)
+
+
+DEBIAN = Path("/usr/bin/xbutil")
+
+
+@pytest.mark.skipif(
+    not DEBIAN.exists() or Path("/usr/bin/unwrapped/xbutil2").exists(), reason="Debian's bare wrapper is not installed"
+)
+def test_debians_real_wrapper(tmp_path: Path) -> None:
+    here = Machinery(Machine(tmp_path, tmp_path), Tools((DEBIAN.parent,)))
+    judgement = check(CheckJob(), Output(quiet=True), here)
+    assert int(judgement.exit_code) == 3 and Status.BROKEN in {c.status for c in judgement.machine}
