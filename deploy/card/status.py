@@ -49,9 +49,10 @@ class Extremes:
                     low, high = self.found.get((slot, row.group, row.name), (row.value, row.value))
                     self.found[slot, row.group, row.name] = (min(low, row.value), max(high, row.value))
 
-    def of(self, slot: str, row: Reading) -> tuple[float, float] | None:
-        """(lowest, highest) of one reading."""
-        return self.found.get((slot, row.group, row.name))
+    def worst(self, slot: str, row: Reading) -> float | None:
+        """The lowest of what must not sink, the highest of what must not rise."""
+        span = self.found.get((slot, row.group, row.name))
+        return None if span is None else span[row.group not in ("voltage", "clock", "link")]
 
 
 def status(job: StatusJob, output: Output, here: Machinery | None = None, clock: Clock | None = None) -> None:
@@ -118,26 +119,21 @@ def _live(stream: Iterable[Sample], evidence: Evidence, seen: Extremes) -> Sampl
 
 
 def tables(sample: Sample, evidence: Evidence, seen: Extremes | None) -> Iterator[RenderableType]:
-    """A table a card; with `seen`, the range since the beginning too."""
+    """A table a card; with `seen`, the worst since the beginning too: the lowest voltage, the highest of the others."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     for slot, rows in sample.cards.items():
         heading = printable(title(evidence, slot)) + (f" · {sample.seconds:.0f} s" if seen is not None else "")
-        table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD)
-        table.add_column("reading", overflow="fold")
-        for column in ("now", *(("lowest", "highest") if seen is not None else ()), "limit", "head-room"):
-            table.add_column(column, justify="right")
-        group = ""
+        table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+        table.add_column("reading", no_wrap=True)
+        for column in ("now", *(("worst",) if seen is not None else ()), "limit", "head-room"):
+            table.add_column(column, justify="right", no_wrap=True)
         for row in rows:
-            span = seen.of(slot, row) if seen is not None else None
-            cells = [] if seen is None else [_plain(v, row) for v in span or (None, None)]
+            cells = [] if seen is None else [_plain(seen.worst(slot, row), row)]
             limit = "" if row.limit is None else f"{row.what} {row.limit:g} {row.unit}"
             style = _COLOURS.get(row.status, "")
-            if group and row.group != group:
-                table.add_section()
-            group = row.group
             name = row.name if row.group in ("temperature", "link") else f"{row.group} {row.name}"
             table.add_row(printable(name), Text(row.shown, style), *cells, limit, _plain(row.headroom, row))
         yield table

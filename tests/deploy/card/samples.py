@@ -210,3 +210,38 @@ def folder(**changed: bytes) -> dict[str, bytes]:
         "validate": validation(),
     }  # fmt: skip
     return {**files, **changed}
+
+
+XDMA = "xilinx_vck5000_gen3x16_xdma_base_1"
+
+
+def folder_2021() -> dict[str, bytes]:
+    """A healthy production card of Vitis AI 2.5 (XRT 2021.2), as JSON: older sensors, names and shell."""
+    listed = [{"bdf": BDF, "vbnv": XDMA, "id": "0x0", "instance": "user(inst=129)"}]
+    readings = {
+        "pcb_top_front": 31, "pcb_top_rear": 29, "pcb_bottom_front": 33, "cage_temp_0": 0, "cage_temp_1": 0,
+        "cage_temp_2": 0, "cage_temp_3": 0, "fpga0": 47, "int_vcc": 49, "fpga_hbm": 0,
+    }  # fmt: skip
+    heat = [
+        {"location_id": name, "description": name.replace("_", " "), "temp_C": value, "is_present": value > 0}
+        for name, value in readings.items()
+    ]
+    power = electrical("23.418211", **{"12v_aux": (12.02, 0.8), "vccint": (0.801, 6.1)})
+    rails = [r for r in power["electrical"]["power_rails"] if r["id"] not in ("12v_aux_0", "12v_aux_1")]
+    power["electrical"] = {**power["electrical"], "power_rails": rails, "power_consumption_warning": False}
+    tests = [
+        {"name": name, "description": name, "explicit": False, "status": "passed",
+         "log": [{"Details": text} for text in DETAILS.get(index, ())]}
+        for index, name in enumerate(NAMES["2021"])
+    ]  # fmt: skip
+    tests.append({"name": "vcu", "description": "decoder", "explicit": False, "status": "skipped", "log": []})
+    return {
+        "host": dumps({"schema_version": {"schema": "JSON"}, "system": {"host": {
+            "xrt": {"version": "2.12.427", "branch": "2021.2", "drivers": []}, "devices": listed}}}),
+        "thermal": device(thermals=heat), "electrical": device(**power), "pcie": device(**pcie(3, 16, (3, 16))),
+        "platform": device(**platform(vbnv=XDMA)), "firewall": device(firewall={
+            "firewall_level": "0", "firewall_status": "0x0", "status": "(GOOD)"}),
+        "units": device(dynamic_regions=[{"xclbin_uuid": UUID, "compute_units": [{"name": "DPUCVDX8H_1"}]}]),
+        "validate": dumps({"schema_version": {"schema": "JSON"}, "logical_devices": [
+            {"device_id": BDF, "platform": XDMA, "platform_id": "0x0", "sc_version": "4.4.35", "tests": tests}]}),
+    }  # fmt: skip

@@ -66,6 +66,30 @@ def test_healthy_in_every_era(files: dict[str, bytes]) -> None:
     assert int(_judge(files).exit_code) == 0
 
 
+def test_a_healthy_card_of_the_release_before() -> None:
+    judgement = _judge(samples.folder_2021())
+    assert int(judgement.exit_code) == 0 and not judgement.cards[0].warnings, judgement.sentence
+    checks = _checks(judgement)
+    assert checks["Temperature FPGA"].measured == "47 °C, 48 below throttling"
+    assert checks["Temperature PCB"].measured == "33 °C, 52 below critical" and "Temperature QSFP cage" not in checks
+    assert checks["PCIe link"].measured == "Gen3 x16, 15.8 GB/s" and checks["AUX power"].measured.startswith(
+        "12v_aux_0"
+    )
+    assert checks["XRT for this shell"].limit == "2.12.427 (Vitis AI 2.0) or 2.12.427 (Vitis AI 2.5)"
+    assert checks["validate: vcu"].status is Status.NOT_APPLICABLE and checks["Firewall"].status is Status.OK
+
+
+@pytest.mark.parametrize(("mhz", "loaded", "status"), [
+    (350, True, Status.OK), (300, False, Status.OK), (300, True, Status.WARNING), (0, False, Status.WARNING),
+    (0, True, Status.FAILED), ("fast", False, Status.FAILED),
+])  # fmt: skip
+def test_clocks(mhz: object, loaded: bool, status: Status) -> None:
+    part = samples.platform()
+    part["platforms"][0]["clocks"] = [{"id": "DATA_CLK", "freq_mhz": mhz}]
+    units: dict[str, Any] = {"dynamic_regions": [{"compute_units": [{"name": "DPUCVDX8H_1"}]}]} if loaded else {}
+    assert _checks(_judge({"a": samples.device(**part, **units)}))["Clocks"].status is status
+
+
 FAULTS: dict[str, tuple[dict[str, bytes], list[str]]] = {
     "hot FPGA": ({"thermal": samples.device(**samples.thermals(device=97))}, ["Temperature FPGA"]),
     "hot vccint": ({"thermal": samples.device(**samples.thermals(vccint="110,5"))}, ["Temperature vccint"]),

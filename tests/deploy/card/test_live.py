@@ -40,6 +40,14 @@ def test_a_healthy_card(tmp_path: Path) -> None:
     assert checks["PCIe device"].status is Status.OK and checks["Temperature FPGA"].measured.startswith("52 °C")
 
 
+def test_a_bus_that_a_container_hides_is_a_warning(tmp_path: Path) -> None:
+    fakes.working(tmp_path, ANSWERS)
+    judgement = _check(tmp_path)
+    assert int(judgement.exit_code) == 0 and "container" in _named(judgement)["PCIe device"].advice
+    fakes.working(tmp_path, {**ANSWERS, "host": samples.host("2.12.427").replace(b'"is_ready": "true"', b'"x": "1"')})
+    assert _named(_check(tmp_path))["PCIe device"].status is Status.FAILED
+
+
 def test_the_slot_is_read_from_sysfs(tmp_path: Path) -> None:
     fakes.production(tmp_path, link=("8.0", "4"))
     fakes.working(tmp_path, {**ANSWERS, "pcie-info": b""})

@@ -102,7 +102,7 @@ def test_watching_until_ctrl_c(tmp_path: Path, capsys: pytest.CaptureFixture[str
     rows = list(csv.reader(log.open()))
     column = rows[0].index("temperature FPGA [°C]")
     assert [row[column] for row in rows[1:]] == ["50", "60", "70"] and rows[1][0] == "0.0"
-    assert "Stopped." in told.err and "70 °C" in told.out and told.out.count("lowest") == 3
+    assert "Stopped." in told.err and "70 °C" in told.out and told.out.count("worst") == 3
 
 
 def test_once_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,7 @@ def test_saved_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (tmp_path / name).write_bytes(data)
     status(StatusJob(source=tmp_path), Output())
     shown = capsys.readouterr().out
-    assert "98 °C" in shown and "throttling 95 °C" in shown and "lowest" not in shown
+    assert "98 °C" in shown and "throttling 95 °C" in shown and "worst" not in shown
     with pytest.raises(UnavailableError, match="no card '17:00'"):
         status(StatusJob(source=tmp_path, device="17:00"), Output(quiet=True))
 
