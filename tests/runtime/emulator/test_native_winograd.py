@@ -107,6 +107,14 @@ def test_the_largest_sums(tile: int, signed: bool) -> None:
 
 
 @each_tile
+def test_weights_of_many_megabytes(tile: int) -> None:
+    random = np.random.default_rng(tile)
+    layer = square(random.integers(-128, 128, (310, 3, 3, 500)).astype(np.int8), 5, 14)
+    x = random.integers(0, 128, (1, 5, 5, 500)).astype(np.int8)
+    np.testing.assert_array_equal(packed(layer, tile)(x), wanted(layer, x))
+
+
+@each_tile
 def test_several_blocks_of_tiles_on_several_threads(tile: int) -> None:
     random = np.random.default_rng(tile)
     layer = square(random.integers(-128, 128, (70, 3, 3, 33)).astype(np.int8), 37, 13)
