@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
 from deploy.card.evidence import facts_of, from_files
 from deploy.card.facts import Evidence, Fact, PciFunction, Shell, gathered, normal_bdf, slot_of
@@ -67,10 +68,13 @@ def read(here: Machinery, depth: Depth, device: str | None, say: Say = lambda _:
     first = identify(here)
     files = dict(first.files)
     for bdf in users(first.evidence, device):
-        for report in REPORTS[1:]:
-            _keep(files, f"{report}-{_name(bdf)}", _examine(here, bdf, report))
-        for number, (label, answer) in enumerate(_loads(here, bdf, depth, say)):
-            _keep(files, f"{label}-{number}-{_name(bdf)}", answer)
+        reports = ((report, _examine(here, bdf, report)) for report in REPORTS[1:])
+        loads = ((f"{label}-{n}", answer) for n, (label, answer) in enumerate(_loads(here, bdf, depth, say)))
+        for label, answer in chain(reports, loads):
+            _keep(files, f"{label}-{_name(bdf)}", answer)
+            if answer is not None and answer.problem:
+                say(f"{bdf}: xbutil {answer.problem}; the rest is left out.")
+                break  # a hung driver hangs every command, each for its whole time
     for bdf in managers(first.evidence, device):
         arguments = ("examine", "--device", bdf, "--report", "platform")
         _keep(files, f"xbmgmt-platform-{_name(bdf)}", here.tools.ask("xbmgmt", arguments))

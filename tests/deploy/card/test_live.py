@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from deploy.card.check import CheckJob, check
 from deploy.card.judge import Judgement, demand
-from deploy.card.live import Depth
+from deploy.card.live import Depth, Machinery
+from deploy.card.tools import Answer, Tools
 from deploy.card.verdict import Check, Status
 from deploy.console import Output
 from tests.deploy.card import fakes, samples
@@ -65,6 +67,23 @@ def test_a_report_that_does_not_come_is_a_failure_on_a_live_card(report: str, tm
     fakes.production(tmp_path)
     fakes.working(tmp_path, {name: data for name, data in ANSWERS.items() if name != report})
     assert int(_check(tmp_path).exit_code) == 1
+
+
+class _Hanging(Tools):
+    def ask(self, name: str, arguments: Sequence[str], seconds: float = 1.0, json: bool = True) -> Answer | None:
+        if "electrical" in arguments:
+            return Answer((name, *arguments), None, problem=f"gave no answer in {seconds:.0f} s")
+        return super().ask(name, arguments, seconds, json)
+
+
+def test_a_tool_that_hangs_is_not_asked_again(tmp_path: Path) -> None:
+    fakes.production(tmp_path)
+    fakes.working(tmp_path, ANSWERS)
+    here = Machinery(fakes.machinery(tmp_path).machine, _Hanging((tmp_path / "bin",)))
+    judgement = check(CheckJob(save=tmp_path / "saved"), Output(quiet=True), here)
+    assert int(judgement.exit_code) == 1 and judgement.machine[0].status is Status.WARNING
+    assert "gave no answer in 60 s" in judgement.machine[0].measured
+    assert not list((tmp_path / "saved").glob("validate*")) and list((tmp_path / "saved").glob("thermal*"))
 
 
 def test_quick_leaves_validate_out(tmp_path: Path) -> None:
