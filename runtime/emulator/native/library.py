@@ -219,6 +219,8 @@ class PackedConvolution:
 
     def joined(self, shifts: Sequence[int], inputs: Sequence[Array]) -> Array:
         """The same of several inputs side by side along the channels, each rescaled by 2^-shift; for one that joins."""
+        if not self.joins and tuple(shifts) != (0,):
+            raise ValueError("a convolution that reads its input where it lies was given several, or one to rescale")
         channels = sum(x.shape[-1] for x in inputs)
         for x in inputs:
             shape = (len(x), *x.shape[1:3], channels)

@@ -15,6 +15,7 @@
 #include <stdexcept>
 
 #include "elementwise.h"
+#include "integers.h"
 #include "pool.h"
 #include "target.h"
 
@@ -26,7 +27,6 @@ constexpr size_t TILE_BYTES = 160 << 10;  // of padded lines: beside a block's w
 constexpr int LONGEST_GROUP = 24, OPEN_GROUPS = 6;
 constexpr int TASKS_A_THREAD = 4;
 
-int ceil_div(int a, int b) { return (a + b - 1) / b; }
 int floor_mod(int a, int b) { return ((a % b) + b) % b; }
 
 const Kernel& kernel_for(int isa, bool depthwise) {

@@ -1,3 +1,4 @@
+// Blocks of pixels, widened once and multiplied by every block of output channels of every pixel of the window.
 #include "pointwise.h"
 
 #include <algorithm>
@@ -5,6 +6,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "integers.h"
 #include "pool.h"
 #include "target.h"
 
@@ -15,9 +17,6 @@ namespace {
 constexpr int CHANNELS = 16, PIXELS = 6;  // of one call of the multiplication
 constexpr int INPUT_BYTES = 64 << 10;     // of a block of pixels: they stay in a core's cache
 constexpr int FEWEST_PIXELS = 24, MOST_PIXELS = 384;
-
-int ceil_div(int a, int b) { return (a + b - 1) / b; }
-int round_up(int a, int b) { return ceil_div(a, b) * b; }
 
 const PointwiseKernel* kernel_for(const UnmaskConvolution& s) {
 #if UNMASK_X86

@@ -1,13 +1,13 @@
+// How tiles are cut from images, in blocks that stay in a core's cache; how weights are transformed and proved safe.
 #include "winograd.h"
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <new>
 #include <stdexcept>
 
+#include "integers.h"
 #include "pool.h"
 #include "target.h"
 
@@ -19,9 +19,6 @@ constexpr int CHANNELS = 16, TILES = 6;  // of one call of the multiplication
 constexpr int MOST_CHANNELS = 1 << 14;  // their weights' sum fits 32 bits; tiles.py asks for no more
 constexpr int INPUT_BYTES = 256 << 10, PRODUCT_BYTES = 192 << 10;  // of a block of tiles: they stay in a core's cache
 constexpr int FEWEST_TILES = 54, MOST_TILES = 96;
-
-int ceil_div(int a, int b) { return (a + b - 1) / b; }
-int round_up(int a, int b) { return ceil_div(a, b) * b; }
 
 const WinogradKernel* kernel_for(const UnmaskConvolution& s) {
 #if UNMASK_X86
