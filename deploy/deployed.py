@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 Compat = Literal["deepynet"]
-Take = Callable[[int, NDArray[np.float32], float], None]
+Take = Callable[[int, NDArray[Any], float], None]
 Fail = Callable[[int, str], None]
 MOST_THREADS = 4  # runners by default: each holds the activations of a whole batch
 MOST_ON_CARD = 64  # runners that are ever advised for a card
@@ -74,6 +74,11 @@ class Deployed:
     def mask_shape(self) -> tuple[int, ...]:
         """(H, W, 2) of the mask logits."""
         return self.roles.mask.output.shape[1:]
+
+    @property
+    def mask_step(self) -> float:
+        """What 1 means in mask logits that are int8: a power of two."""
+        return 2.0 ** -(self.roles.mask.output.fix_point or 0)
 
     @property
     def target(self) -> str:
@@ -147,6 +152,7 @@ class Deployed:
     ) -> dict[str, Any]:
         """The same for anything that `load` turns into the network's input, int8 (H, W, 3), on a worker's thread.
 
+        `take` gets mask logits (H, W, 2) as the network gives them: int8, in units of `mask_step`, or real, float32.
         Not more of `sources` is taken at a time than the batches in flight need.
         """
         from runtime.engine import close, run
@@ -154,7 +160,8 @@ class Deployed:
         def sink(result: Result[S]) -> None:
             logits, score = (result.outputs[op.output.name] for op in (self.roles.mask, self.roles.score))
             p_real = self._p_real(real(score.reshape(1, -1), self.roles.score.output))
-            take(result.index, real(logits, self.roles.mask.output), float(p_real[0]))
+            given = logits if logits.dtype == np.int8 else real(logits, self.roles.mask.output)
+            take(result.index, given, float(p_real[0]))
             advance(1)
 
         def failed(failure: Failure[S]) -> None:

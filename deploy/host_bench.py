@@ -148,7 +148,7 @@ def statistics_of(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def sustained(paths: Sequence[Path], folder: Path, crops: int, workers: int, writes: bool) -> dict[str, Any]:
     """One pass of `crops` crops from file to result."""
     runner = NullRunner((INPUT,), (MASK, SCORE))
-    example, _ = collect(example_outputs())  # the runner's own mask is empty, which would be written in less time
+    example = example_outputs()["mask"]  # the runner's own mask is empty, which would be written in less time
     with _sink(folder, paths, crops) as sink:
 
         def take(result: Result[Path]) -> None:
@@ -176,10 +176,10 @@ def sustained(paths: Sequence[Path], folder: Path, crops: int, workers: int, wri
     }
 
 
-def collect(outputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], float]:
+def collect(outputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int8], float]:
     """Mask logits and P(real) of one crop's outputs, as `Deployed.run` makes them."""
     score = ROLES.p_real(real(outputs["score"].reshape(1, -1), SCORE))
-    return real(outputs["mask"], MASK), float(score[0])
+    return outputs["mask"], float(score[0])
 
 
 def example_outputs() -> dict[str, NDArray[np.int8]]:
@@ -211,7 +211,7 @@ def _sink(folder: Path, paths: Sequence[Path], count: int) -> Iterator[Sink]:
 
 
 def _journal(out: Path) -> Journal:
-    return Journal(out, MASKS, SEGMENTATION, "", MASK.shape[1:])
+    return Journal(out, MASKS, SEGMENTATION, "", MASK.shape[1:], step=2.0**-4)
 
 
 def shown(found: Mapping[str, Any]) -> str:

@@ -70,8 +70,8 @@ class Sink:
         """The crops without a result so far."""
         return self.crops[len(self.predictions) :]
 
-    def take(self, index: int, logits: NDArray[np.float32], p_real: float) -> None:
-        """The result of crop `index`: mask logits (H, W, 2) and P(real)."""
+    def take(self, index: int, logits: NDArray[Any], p_real: float) -> None:
+        """The result of crop `index`: mask logits (H, W, 2), int8 or real, and P(real)."""
         prediction, mask = self.judge.judge(self.crops[index], logits, p_real)
         picture = pictures.png(mask)
         artifact.write_bytes(self.folder / MASKS / prediction.mask, picture)
@@ -84,7 +84,7 @@ class Sink:
             (self.folder / MASKS / prediction.mask).unlink()
         self._keep(prediction, None, b"")
 
-    def _keep(self, prediction: Prediction, logits: NDArray[np.float32] | None, picture: bytes) -> None:
+    def _keep(self, prediction: Prediction, logits: NDArray[Any] | None, picture: bytes) -> None:
         bad_mask = self.judge.bad_masks.get(prediction.file)
         crcs = (0 if logits is None else journal.logits_crc(logits), journal.checksum(picture))
         self.journal.add(Entry(prediction, bad_mask, *crcs), logits)
@@ -118,7 +118,7 @@ def infer_stage(job: InferJob, out: Output) -> tuple[dict[str, Any], bool]:
     def work() -> list[str]:
         deployed = Deployed.load(source, job.kernels, job.compat, where)
         with journal.held(job.out, MASKS, not job.resume):
-            kept = Journal(job.out, MASKS, SEGMENTATION, key, deployed.mask_shape, earlier)
+            kept = Journal(job.out, MASKS, SEGMENTATION, key, deployed.mask_shape, earlier, deployed.mask_step)
             with closing(kept):
                 sink = Sink(crops, judge, job.out, kept)
                 _tell(len(crops), sink, where, kept.ignored, out)
@@ -158,7 +158,7 @@ def _judge(deployed: Deployed, sink: Sink, threads: int | None, out: Output) -> 
     """Judge the crops that are left: how fast that was."""
     done, left = len(sink.predictions), [crop.path for crop in sink.left]
 
-    def take(index: int, logits: NDArray[np.float32], p_real: float) -> None:
+    def take(index: int, logits: NDArray[Any], p_real: float) -> None:
         sink.take(done + index, logits, p_real)
 
     def fail(index: int, reason: str) -> None:

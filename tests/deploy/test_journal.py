@@ -308,6 +308,36 @@ def test_damage_costs_what_comes_after_it(
     assert len(reopened(tmp_path)[0]) == kept  # opening leaves it sound
 
 
+def stepped(out: Path, step: float = 0.25) -> Journal:
+    return Journal(out, "masks", "logits.npy", "k", SHAPE, step=step)
+
+
+def test_int8_logits_are_kept_as_what_they_mean(tmp_path: Path) -> None:
+    rows = np.arange(-128, 128, dtype=np.int8).reshape(-1, *SHAPE)
+    with held(tmp_path, "masks", afresh=False), closing(stepped(tmp_path)) as journal:
+        for row in rows:
+            artifact.write_bytes(tmp_path / "masks" / "m", b"m")
+            journal.add(Entry(Prediction("f", "m", "v.mp4", 0.25, 0.5), None, logits_crc(row), checksum(b"m")), row)
+    with closing(stepped(tmp_path)) as journal:
+        assert len(journal.done) == len(rows) and not journal.ignored
+        journal.finish()
+    written = np.load(tmp_path / "logits.npy")
+    assert written.dtype == np.float32 and np.array_equal(written, rows * np.float32(0.25))
+
+
+@pytest.mark.parametrize("value", [0.75 + 2**-20, 1.0, -0.75, 1e30, np.nan, 64.75])
+def test_a_real_that_is_not_what_int8_meant_is_damage(tmp_path: Path, value: float) -> None:
+    """The CRC is over the int8; a value that only rounds or wraps around to it is found all the same."""
+    logits = np.full(SHAPE, 3, np.int8)
+    with held(tmp_path, "masks", afresh=False), closing(stepped(tmp_path)) as journal:
+        artifact.write_bytes(tmp_path / "masks" / "m", b"m")
+        journal.add(Entry(Prediction("f", "m", "v.mp4", 0.25, 0.5), None, logits_crc(logits), checksum(b"m")), logits)
+    path = tmp_path / FOLDER / "logits"
+    path.write_bytes(path.read_bytes()[:-4] + np.float32(value).tobytes())
+    with closing(stepped(tmp_path)) as journal:
+        assert not journal.done and journal.ignored == "it is damaged after 0 crops"
+
+
 @pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_bytes(b"other")])
 def test_a_mask_that_changed_is_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     damage(opened_folder(tmp_path) / "masks" / "m1")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deploy.console import Output
 from deploy.crops import Labels, list_crops
-from deploy.judge import Judge, demand, in_order, nothing_readable
+from deploy.judge import Judge, demand, in_order, manipulated, nothing_readable
 from tests.deploy.pictures import make_crops
 from xmodel.errors import GateError
 
@@ -30,6 +30,14 @@ def test_a_pixel_is_manipulated_when_class_1_wins(tmp_path: Path) -> None:
     assert mask.tolist() == [[True, False], [False, False]]
     assert (prediction.share, prediction.verdict, prediction.correct) == (0.25, 0, True)
     assert prediction.iou is None
+
+
+def test_logits_of_int8_give_the_same_mask() -> None:
+    logits = np.random.default_rng(0).integers(-128, 128, (5, 7, 2)).astype(np.int8)
+    logits[0, :3] = [[-128, 127], [127, -128], [-128, -128]]
+    mask = manipulated(logits)
+    assert mask.dtype == bool and mask[0, :3].tolist() == [True, False, False]
+    assert np.array_equal(mask, manipulated(logits.astype(np.float32)))
 
 
 def test_a_true_mask_is_compared(tmp_path: Path) -> None:

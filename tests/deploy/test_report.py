@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 from xml.dom import minidom
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from deploy import plots
-from deploy.pictures import data_uri, overlay, pick
+from deploy.pictures import data_uri, overlay, pick, png, read_mask
 from deploy.predictions import Prediction
 from deploy.report import number, percent, provenance, render, seconds
 
@@ -114,6 +117,16 @@ def test_the_overlay_tints_only_marked_pixels() -> None:
     half = np.zeros((3, 3), bool)
     half[0, 0] = True
     assert (overlay(image, half) != image).any(axis=2)[:2, :2].all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (224, 224)])
+def test_a_mask_is_a_picture_that_others_read(tmp_path: Path, height: int, width: int) -> None:
+    mask = np.random.default_rng(0).random((height, width)) < 0.5
+    (tmp_path / "m.png").write_bytes(png(mask))
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.mode == "L" and np.array_equal(np.asarray(image), mask * np.uint8(255))
+    assert np.array_equal(np.asarray(cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_UNCHANGED)), mask * np.uint8(255))
+    assert np.array_equal(read_mask(tmp_path / "m.png"), mask)
 
 
 def test_pictures_travel_inside_the_page() -> None:

@@ -80,6 +80,20 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["x"]
 
 
+def test_a_file_of_a_killed_process_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "_numbers", iter((5, 6)))
+    handle, left = artifact._beside(tmp_path / "new" / "x")
+    os.close(handle)
+    monkeypatch.setattr(artifact, "_numbers", iter((5, 6)))
+    before = os.umask(0o77)
+    try:
+        artifact.write_bytes(tmp_path / "new" / "x", b"whole")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new" / "x").read_bytes() == b"whole" and left.read_bytes() == b""
+    assert (tmp_path / "new" / "x").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with (
         pytest.raises(UnavailableError, match="No space left") as caught,
