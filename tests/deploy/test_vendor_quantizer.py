@@ -69,7 +69,7 @@ def test_a_failure_is_told_and_exits_3(
 def test_no_vendor_tool_exits_3(
     arguments: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("quantize.vitis.interpreter.candidates", lambda: iter([Path(sys.executable)]))
+    monkeypatch.setattr("xmodel.python.candidates", lambda: iter([Path(sys.executable)]))
     assert exit_code(*arguments, "--backend", "vitis", "-q") == 3
     told = capsys.readouterr().err
     assert "pytorch_nndct) was not found" in told and "--backend unmask, which needs nothing" in told
