@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from numbers import Integral
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -99,7 +100,7 @@ class Jobs:
 
         Raises `TypeError` for anything else, and `UsageError` for a job that is not there, or was waited for.
         """
-        if not isinstance(job, tuple | list) or len(job) != 2 or not all(isinstance(part, int) for part in job):
+        if not isinstance(job, tuple | list) or len(job) != 2 or not all(isinstance(part, Integral) for part in job):
             raise TypeError(f"wait takes the tuple (job id, status) that execute_async returned, not {job!r}.")
         with self._changed:
             future = self._started.pop(job[0], None)

@@ -12,13 +12,15 @@ from types import ModuleType, TracebackType
 
 import numpy as np
 
+from runtime.dropin.child import announce
+from runtime.dropin.session import current
 from xmodel.errors import UnmaskError, UsageError
 
 MODULES = Path(__file__).parent / "modules"
 ROOT = Path(__file__).parents[2]
 # Packages of this repository. An application's own modules of these names must come first, and it must not find
 # `model`, for one, because Unmask has imported it. What runs the networks stays loaded under its full names.
-_OURS = ("arch", "benchmarks", "compile", "deploy", "model", "quantize", "runtime", "tests", "xmodel")
+OURS = ("arch", "benchmarks", "compile", "deploy", "model", "quantize", "runtime", "tests", "xmodel")
 _UNUSED = ("benchmarks.", "deploy.", "model.", "quantize.", "tests.")
 
 # Names that numpy had for Python's own types until 1.24: applications of that time use them.
@@ -50,10 +52,8 @@ def _become(app: Path, file: str, arguments: Sequence[str]) -> ModuleType:
     """The application's main module, with the interpreter's state as it expects it."""
     import runtime.dropin.runner  # noqa: F401 - loaded while the names are still ours
 
-    vars(np).update({name: kind for name, kind in _FORMER.items() if name not in vars(np)})
-    for name in list(sys.modules):
-        if name in _OURS or name.startswith(_UNUSED):
-            del sys.modules[name]
+    withdraw()
+    announce(current().kernels)
     sys.path[:0] = [str(Path(file).resolve().parent), str(MODULES)]
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))
@@ -62,6 +62,14 @@ def _become(app: Path, file: str, arguments: Sequence[str]) -> ModuleType:
     module.__dict__.update(__file__=file, __builtins__=__builtins__, __cached__=None)
     sys.modules["__main__"] = module
     return module
+
+
+def withdraw() -> None:
+    """Give our packages' names to the application, and numpy's former ones back; what is loaded stays so."""
+    vars(np).update({name: kind for name, kind in _FORMER.items() if name not in vars(np)})
+    for name in list(sys.modules):
+        if name in OURS or name.startswith(_UNUSED):
+            del sys.modules[name]
 
 
 def _run(source: bytes, file: str, module: ModuleType) -> int:

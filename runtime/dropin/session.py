@@ -60,14 +60,18 @@ def _quantized(graph: Graph) -> bool:
     return "fix" in types and not divided and not any(kind.endswith("-fix") for kind in types)
 
 
-_current = [Session()]
+_current: list[Session] = []
 
 
 def current() -> Session:
-    """The session of this process."""
+    """The session of this process; one that an application started by itself has one like its parent's."""
+    if not _current:
+        from runtime.dropin.child import inherited
+
+        _current[:] = [inherited() or Session()]
     return _current[0]
 
 
 def use(session: Session) -> None:
     """Make `session` that of this process, for what is opened and created from here on."""
-    _current[0] = session
+    _current[:] = [session]

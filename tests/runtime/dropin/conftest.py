@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from deploy import application
-from runtime.dropin import session
+from runtime.dropin import child, session
 from runtime.dropin.launch import MODULES
 
 APPS = Path(__file__).parent / "apps"
@@ -37,6 +37,7 @@ def _interpreter() -> Iterator[None]:
     """Put back what an application changes of the interpreter."""
     before, modules, hook = session.current(), dict(sys.modules), threading.excepthook
     path, argv, folder, numpy = list(sys.path), list(sys.argv), Path.cwd(), set(vars(np))
+    told = os.environ.pop(child.VARIABLE, None)
     try:
         yield
     finally:
@@ -44,6 +45,8 @@ def _interpreter() -> Iterator[None]:
         session.use(before)
         sys.path[:], sys.argv[:] = path, argv
         threading.excepthook = hook
+        os.environ.pop(child.VARIABLE, None)
+        os.environ.update({} if told is None else {child.VARIABLE: told})
         for name in set(vars(np)) & {"bool", "complex", "float", "int", "object", "str"} - numpy:
             delattr(np, name)
         for name in set(sys.modules) - set(modules):

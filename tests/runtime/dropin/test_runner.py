@@ -157,6 +157,8 @@ def test_jobs_are_waited_for_once_with_their_tuple(dpu: Any) -> None:
     with pytest.raises(TypeError, match=r"takes the tuple \(job id, status\)"):
         dpu.wait(job[0])
     assert dpu.wait(list(job)) == 0
+    again = np.array(dpu.execute_async([given], made))
+    assert dpu.wait(tuple(again)) == 0
     with pytest.raises(UsageError, match=f"Job {job[0]} was waited for already"):
         dpu.wait(job)
     with pytest.raises(UsageError, match="Job 1000000000 was never started"):
