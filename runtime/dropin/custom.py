@@ -6,6 +6,7 @@ The class takes the op (`xir.Op`) and has `calculate(output, input)`: tensor buf
 from __future__ import annotations
 
 import importlib
+import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -44,6 +45,16 @@ def custom(op: Op) -> CustomOp:
             for name, arrays in inputs.items()
         }
         with lock:
-            made.calculate(output=buffer(op.get_output_tensor(), output), **given)
+            _call(made.calculate, buffer(op.get_output_tensor(), output), given)
 
     return run
+
+
+def _call(calculate: Callable[..., object], output: TensorBuffer, given: Mapping[str, list[TensorBuffer]]) -> None:
+    """By name, as the arguments may be in any order; by place where the application names them otherwise."""
+    try:
+        inspect.signature(calculate).bind(output=output, **given)
+    except TypeError:
+        calculate(output, *given.values())
+    else:
+        calculate(output=output, **given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import traceback
@@ -26,6 +27,9 @@ _UNUSED = ("benchmarks.", "deploy.", "model.", "quantize.", "tests.")
 # Names that numpy had for Python's own types until 1.24: applications of that time use them.
 _FORMER = {"bool": bool, "complex": complex, "float": float, "int": int, "object": object, "str": str}
 
+# An import of what runs networks, wherever in the file: it may come after the graph was read.
+_RUNS = re.compile(rb"^[ \t]*(?:import|from)[ \t][^#\n]*\b(?:vart|vitis_ai_library|pynq_dpu)\b", re.MULTILINE)
+
 
 def launch(app: Path, arguments: Sequence[str]) -> int:
     """Run `app`, a Python file or a folder with `__main__.py`, as the main program; returns its exit code.
@@ -44,6 +48,7 @@ def launch(app: Path, arguments: Sequence[str]) -> int:
     died: list[UnmaskError] = []
     module = _become(app, file, arguments)
     _watch_threads(file, died)
+    current().runs |= bool(_RUNS.search(source))
     code = _run(source, file, module)
     return code or next((int(error.exit_code) for error in died), 0)
 

@@ -37,8 +37,12 @@ def folder(tmp_path: Path, names: Names) -> Iterator[Path]:
 
 
 @needs_shared
-def test_a_graph_with_an_op_of_the_applications_own(folder: Path, names: Names) -> None:
-    (folder / "Mylayer.py").write_text(OWN)
+@pytest.mark.parametrize("arguments", ["output, input", "input, output", "result, given, scale=1.0"])
+def test_a_graph_with_an_op_of_the_applications_own(arguments: str, folder: Path, names: Names) -> None:
+    own = OWN.replace("(self, output, input)", f"(self, {arguments})")
+    if "result" in arguments:
+        own = own.replace("tensor in input", "tensor in given").replace("asarray(output)", "asarray(result)")
+    (folder / "Mylayer.py").write_text(own)
     graph = names.xir.Graph.deserialize(PATH)
     runner = names.library.GraphRunner.create_graph_runner(graph)
     (given,), (out,) = runner.get_inputs(), runner.get_outputs()

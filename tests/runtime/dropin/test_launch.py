@@ -148,6 +148,17 @@ def test_a_quantizers_file_that_cannot_be_compiled_stays_as_it_is(
     assert notes == [f"{model} is not compiled, and cannot be: No."]
 
 
+@pytest.mark.parametrize(
+    ("later", "ops"), [("import vart as v", 1), ("from vart import Runner", 1), ("pass  # vart", 0)]
+)
+def test_what_it_imports_after_reading_counts(later: str, ops: int, run: Run, tmp_path: Path) -> None:
+    text = (
+        "import sys, xir\ng = xir.Graph.deserialize(sys.argv[1])\ndef go():\n"
+        f"    {later}\ngo()\nsys.exit(int(g.get_root_subgraph().get_children_num() > 0))\n"
+    )
+    assert run(_app(tmp_path, text), graphs.write(tmp_path, graphs.detector())) == ops
+
+
 @pytest.mark.parametrize("command", [["runtime.dropin"], ["deploy.command", "exec", "--kernels", "reference"]])
 def test_as_a_process(command: list[str], tmp_path: Path) -> None:
     model = graphs.write(tmp_path, graphs.compiled(graphs.detector()))
