@@ -14,7 +14,7 @@ from deploy.card.verdict import Case, Check, Status, files
 
 _LAYER = "card"
 _GEN = re.compile(r"gen\s*(\d)\s*x\s*(\d{1,2})(?!\d)", re.IGNORECASE)
-_LOST = 1 / 8  # of the expected bandwidth; below it something is wrong with slot, riser or card, not merely slower
+_LOST = 1 / 8  # of the expected bandwidth, such as one lane of eight: not a slower slot, something is wrong
 FLASH = "Program the shell of the release (`unmask card setup` prints the commands), then power off and on."
 
 
@@ -141,7 +141,7 @@ def _link(case: Case) -> Check:
         f"The detector's crops still fit (up to {crops:,.0f} a second); weights and large masks load slowly. Use a "
         "slot with all lanes wired to the processor, and look for its generation in the BIOS."
     )
-    if state.share < _LOST:
+    if state.share <= _LOST:
         advice = "Reseat the card, leave out risers, try another slot."
         return Check(name, _LAYER, Status.FAILED, said, limit, advice, used)
     return Check(name, _LAYER, Status.WARNING, said, limit, effect, used)

@@ -18,8 +18,12 @@ _SAYINGS = (
     (BROKEN, re.compile(r"Could not find 64-bit loader executable")),
     (BROKEN, re.compile(r"\b(?:xbutil2?|xbmgmt2?)\b.{0,80}(?:error while loading shared libraries|cannot execute)")),
     (ABSENT, re.compile(r"\b(?:xbutil|xbmgmt)\b.{0,20}(?:command not found|: not found)")),
-    (NO_DEVICES, re.compile(r"ERROR: No devices found|INFO: Found 0 cards|^\s*0 devices found|No card found")),
+    (
+        NO_DEVICES,
+        re.compile(r"ERROR: No devices found|No card found|INFO: Found (?:total )?0 card|^\s*0 devices found"),
+    ),
     (NOT_READY, re.compile(r"Warning: Device is not ready", re.IGNORECASE)),
+    (NOT_READY, re.compile(r"INFO: Found total [1-9]\d{0,3} card.{0,9} 0 are usable")),
     (REFUSED, re.compile(r"ERROR: (?:Please specify|The output file|Unknown|Unrecognized|Missing|Obsoleted)")),
     (REFUSED, re.compile(r"(?:Permission denied|Operation not permitted|requires? root)", re.IGNORECASE)),
     (REFUSED, re.compile(r"^Error: Obsoleted option")),

@@ -7,8 +7,19 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from deploy.card import complaints, parse_examine, parse_flash, parse_json, parse_legacy, parse_lspci, parse_validate
+from deploy.card import (
+    complaints,
+    parse_examine,
+    parse_flash,
+    parse_json,
+    parse_kernel,
+    parse_legacy,
+    parse_lspci,
+    parse_query,
+    parse_validate,
+)
 from deploy.card.facts import Evidence, Fact, Source, Unreadable, gathered
+from deploy.card.packed import loss, unpacked
 from deploy.card.text import MOST_BYTES, MOST_LINES, decoded, parts
 from xmodel.errors import UsageError
 
@@ -16,10 +27,14 @@ MOST_FILES = 1000  # of a folder; support cases have dozens
 # What every output of a card tool has somewhere; looking for it once spares the readers all other files.
 _MARKS = re.compile(
     r"xbutil|xbmgmt|xilinx|10ee:|\"devices\"|logical_devices|schema_version|\bXRT\b|loader|Thermals|Electrical|"
-    r"Pcie Info|Firewall|Platform|Validat|Devices present|devices found|ERROR: |[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]",
+    r"Pcie Info|Firewall|Platform|Validat|Devices present|devices found|ERROR: |[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|"
+    r"Found (?:total )?\d+ card|System Configuration|\"(?:temp_C|volts|amps|location_id|is_present)\"",
     re.IGNORECASE,
 )
-_TEXT = (parse_lspci, parse_flash, parse_validate, parse_legacy, parse_examine, complaints)
+# A member of a JSON object outside of any, or a first line that belongs under another: the beginning is not there.
+_MEMBER = re.compile(r"^\s*\"[\w-]{1,60}\"\s*:\s*[\"{\[]")
+_INNER = re.compile(r"^\s+[^\s{\[].{0,60}?:\s")
+_TEXT = (parse_lspci, parse_flash, parse_validate, parse_legacy, parse_query, parse_examine, parse_kernel, complaints)
 
 
 def facts_of(data: bytes, file: str) -> list[Fact]:
@@ -34,6 +49,9 @@ def facts_of(data: bytes, file: str) -> list[Fact]:
     for reason, beginning in taken.broken:
         if parse_json.is_card_json(beginning):
             found.append(Unreadable(Source(file, "xbutil", "JSON"), "", reason))
+    first = next((line for line in taken.lines if line.strip()), "")
+    if (found and _INNER.match(first)) or (not taken.broken and any(map(_MEMBER.match, taken.lines))):
+        found.append(Unreadable(Source(file, "xbutil"), "", "its beginning is missing"))
     if found and (taken.cut or len(data) > MOST_BYTES):
         limit = f"{MOST_BYTES >> 20} MiB or {MOST_LINES} lines"
         found.append(Unreadable(Source(file, "xbutil"), "", f"the file is longer than {limit}"))
@@ -49,7 +67,9 @@ def from_files(files: Iterable[tuple[str, bytes]]) -> Evidence:
         found = facts_of(data, name)
         facts += found
         names.append(name)
-        if not found:
+        if not found and (why := loss(name, data)):
+            facts.append(Unreadable(Source(name, "file"), "", why))
+        elif not found:
             unrecognised.append(name)
     return gathered(facts, names, unrecognised)
 
@@ -68,10 +88,17 @@ def files_of(path: Path) -> Iterator[tuple[str, bytes]]:
             hint="`unmask card check --save FOLDER` on the machine with the card writes one.",
         )
     inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in inside[:MOST_FILES]:
-        name = file.name if file == path else os.fspath(file.relative_to(path))
+    if len(inside) > MOST_FILES:
+        raise UsageError(
+            f"This folder holds {len(inside)} files; no more than {MOST_FILES} are read.",
+            where=str(path),
+            hint="Give the folder of one card's saved output.",
+        )
+    names = [file.name if file == path else os.fspath(file.relative_to(path)) for file in inside]
+    for file, name in zip(inside, names, strict=True):
         try:
             with file.open("rb") as stream:
-                yield name, stream.read(MOST_BYTES + 1)
+                plain, data = unpacked(name, stream.read(MOST_BYTES + 1), MOST_BYTES + 1)
+                yield name if plain in names else plain, data
         except OSError as error:
             raise UsageError(f"Cannot read this file: {error.strerror}.", where=str(file)) from error

@@ -9,7 +9,9 @@ _COMMAND = re.compile(
     r"^.{0,120}?[>#$%]\s{0,4}(?:sudo\s{1,4}(?:-\S{1,20}\s{1,4})?)?(?:[\w./-]{0,200}/)?(xbutil|xbmgmt|lspci)2?(?:\s|$)"
 )
 _INTERRUPTION = re.compile(
-    r"^\s*(?:\[XRT\]|WARNING:|WARN:|ERROR:|INFO:|Verbose:|Successfully wrote|\[\s*\d+\.\d+\]|\*+)", re.IGNORECASE
+    r"^\s*(?:\[XRT\]|WARNING:|WARN:|ERROR:|INFO:|Verbose:|Successfully wrote|\[\s*\d+\.\d+\]|\*+|"
+    r"(?:[A-Z][a-z]{2} [ \d]\d|\d{4}-\d\d-\d\dT?) ?\d\d:\d\d:\d\d\S{0,16} \S{1,64} [\w.-]{1,40}(?:\[\d{1,8}\])?: )",
+    re.IGNORECASE,
 )
 _KEY = re.compile(r"^\s*([^:\[\]]{1,60}?)\s*:(?:\s+(.*)|$)")
 

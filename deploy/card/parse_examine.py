@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from deploy.card import parse_query
 from deploy.card.facts import (
     Clock,
     Era,
@@ -31,6 +32,8 @@ from deploy.card.text import flag, number, whole
 
 _HEADER = re.compile(rf"^\s*(?:\d+/\d+\s+)?\[({BDF})\]\s*:\s*(\S+)\s*$")
 _LISTED = re.compile(rf"^\s*\[?({BDF})\]?\s*:\s*(\S+)\s+(\S.*)$")
+_FOUND = re.compile(r"^\s*INFO: Found total [1-9]")
+_BEGUN = re.compile(rf"^\s*\[{BDF}\]\s*:\s")
 _SCANNED = re.compile(
     rf"^\s*\*?\[\d{{1,3}}\]:?\s*({BDF})\s+([\w.-]{{3,100}})(?:\(ID=([^)]{{0,60}})\))?\s+(?:user|mgmt)\("
 )
@@ -78,12 +81,14 @@ class _Block:
 
 def facts_of(lines: Sequence[str], file: str) -> list[Fact]:
     """What the reports in the text say; [] when there is none."""
+    lines = parse_query.split(lines).others
     blocks = list(_blocks(lines))
     versions = [value for block in blocks for value in [_xrt_version(block)] if value]
     era = era_of_version(versions[0]) if len({era_of_version(v) for v in versions}) == 1 else Era.UNKNOWN
     source = Source(file, "xbutil examine", era=era)
     found: list[Fact] = []
-    if any(block.heading == _SYSTEM for block in blocks) and not any(block.kind == "devices" for block in blocks):
+    listed = any(block.kind == "devices" for block in blocks) or any(map(_SCANNED.match, lines))
+    if not listed and (any(block.heading == _SYSTEM for block in blocks) or any(map(_FOUND.match, lines))):
         found.append(Unreadable(source, "", "it ends before the list of cards"))
     for block in blocks:
         if block.kind in _PARTS or (block.kind == "other" and block.bdf):
@@ -140,8 +145,8 @@ def _host(block: _Block, source: Source) -> Iterator[Fact]:
 
 def _devices(block: _Block, source: Source) -> Iterator[Fact]:
     cards: list[Fact] = []
-    for line in block.lines:
-        cards += _listed(line, source)
+    for at in range(len(block.lines)):
+        cards += _whole(block.lines[at : at + 3], source)
     none = any(re.match(r"^\s*0 devices found", line) for line in block.lines)
     yield from cards
     if not cards and not none:
@@ -149,10 +154,27 @@ def _devices(block: _Block, source: Source) -> Iterator[Fact]:
     yield Host(source, "", "", cards=sum(isinstance(c, Shell) for c in cards) or (0 if none else None))
 
 
+def _whole(lines: Sequence[str], source: Source) -> list[Fact]:
+    """A card of the list; a terminal of 80 columns breaks its line, in a word or at a blank that is then lost."""
+    first, *more = lines
+    found = list(_listed(first, source))
+    if not found or any(
+        isinstance(fact, Unreadable) or (isinstance(fact, Shell) and fact.ready is None) for fact in found
+    ):
+        for count in range(1, len(more) + 1):
+            rest = [line for line in more[:count] if not _LISTED.match(line)]
+            for mark in ("", " ") if len(rest) == count and _BEGUN.match(first) else ():
+                joined = list(_listed(mark.join((first, *rest)), source))
+                if joined and all(isinstance(fact, Shell) and fact.ready is not None for fact in joined):
+                    return joined
+    return found
+
+
 def _listed(line: str, source: Source) -> Iterator[Fact]:
     if scanned := _SCANNED.match(line):
         legacy = replace(source, tool="xbutil scan", era=Era.LEGACY)
-        yield Shell(legacy, normal_bdf(scanned[1]), scanned[2], scanned[3] or "")
+        ready = False if line.lstrip().startswith("*") else None
+        yield Shell(legacy, normal_bdf(scanned[1]), scanned[2], scanned[3] or "", ready=ready)
         return
     found = _LISTED.match(line)
     if not found:

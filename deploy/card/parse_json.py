@@ -38,7 +38,7 @@ _PARTS = ("devices", "logical_devices", "system")
 _OURS = {
     "temp_c", "power_rails", "power_consumption_watts", "pcie_info", "express_lane_width_count", "mig_calibrated",
     "logical_devices", "platform_id", "sc_version", "thermals", "electrical", "static_region", "is_ready", "vbnv",
-    "device_id", "interface_type", "xrt",
+    "device_id", "interface_type", "xrt", "volts", "amps", "location_id", "is_present", "satellite_controller",
 }  # fmt: skip
 _DEEPEST = 24  # levels that are searched
 # Parts of a device's entry that hold no reading that a check needs.

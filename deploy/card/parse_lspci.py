@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from deploy.card.facts import Fact, Link, PciFunction, PciScan, Source, normal_bdf
-from deploy.card.lines import BDF
+from deploy.card.lines import BDF, command, interrupts
 
 _HEAD = re.compile(
     rf"^({BDF})\s+(?:\"?[A-Za-z][^:]{{0,100}}?|[0-9a-fA-F]{{4}}|\"?Class [0-9a-fA-F]{{4}})\"?:?\s+(\S.*)$"
@@ -14,9 +14,9 @@ _HEAD = re.compile(
 _XILINX = re.compile(r"xilinx|\b10ee:", re.IGNORECASE)
 _ID = re.compile(r"\b10ee:([0-9a-fA-F]{4})\b", re.IGNORECASE)
 _NAMED = re.compile(r"Xilinx.{0,60}?\bDevice ([0-9a-fA-F]{4})\b", re.IGNORECASE)
-_DRIVER = re.compile(r"^\s+Kernel driver in use:\s*(\S+)")
-_DETAIL = re.compile(r"^\s+(?:Kernel |Flags:|Subsystem:|Control:|Memory at )")
-_LINK = re.compile(r"^\s+Lnk(Cap|Sta):.{0,60}?Speed ([\d.]{1,5})\s*GT/s.{0,40}?Width x(\d{1,2})")
+_DRIVER = re.compile(r"^\s*Kernel driver in use:\s*(\S+)")
+_DETAIL = re.compile(r"^\s*(?:Kernel |Flags:|Subsystem:|Control:|Memory at )")
+_LINK = re.compile(r"^\s*Lnk(Cap|Sta):.{0,60}?Speed ([\d.]{1,5})\s*GT/s.{0,40}?Width x(\d{1,2})")
 _GENERATIONS = {"2.5": 1, "5": 2, "5.0": 2, "8": 3, "8.0": 3, "16": 4, "16.0": 4, "32": 5, "32.0": 5}
 
 
@@ -35,7 +35,9 @@ def _blocks(lines: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
     current: tuple[str, str, list[str]] | None = None
     for line in lines:
         head = _HEAD.match(line)
-        if head or not line.strip() or not line[0].isspace():
+        if head is None and interrupts(line):
+            continue
+        if head or not line.strip() or command(line):
             if current is not None:
                 yield current
             current = (normal_bdf(head[1]), line, []) if head else None

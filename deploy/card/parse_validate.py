@@ -12,7 +12,9 @@ from deploy.card.testnames import canonical, era_of, outcome
 
 _DEVICE = re.compile(rf"^\s*Validate Device\s*:\s*\[({BDF})\]", re.IGNORECASE)
 _TEST = re.compile(rf"^\s*Test\s+\d+\s*\[({BDF})\]\s*:\s*(.{{0,100}}?)\s*$", re.IGNORECASE)
-_FIELD = re.compile(r"^\s+([A-Z][\w ()-]{1,30}?)\s*:\s(.*)$")
+# Pasted text may have lost its indentation; then only the tool's own names are fields.
+_OWN = r"(?:Test Status|Details|Warning\(s\)|Error\(s\)|Description|Platform(?: ID)?|SC Version|Xclbin|Testcase)\s*:\s"
+_FIELD = re.compile(rf"^(?:\s+|(?={_OWN}))([A-Z][\w ()-]{{1,30}}?)\s*:\s(.*)$")
 _END = re.compile(r"^\s*Validation (completed|failed)\b", re.IGNORECASE)
 _EXCEPTIONS = re.compile(r"^\s*(\d{1,4})\s+device\(s\) had exceptions", re.IGNORECASE)
 _SUMMARY = re.compile(r"^Validation (?:Summary|Exceptions)|^Validated successfully|^Warnings produced", re.IGNORECASE)
@@ -107,7 +109,7 @@ class _Reader:
     def _inside(self, line: str) -> None:
         pair = _FIELD.match(line)
         if pair is None:
-            if self.test is not None and self.kind and line[:1].isspace() and line.strip():
+            if self.test is not None and self.kind and line.strip(" -"):
                 self.test.log.append((self.kind, line.strip()))
             return
         key, value = pair[1].strip().lower(), pair[2].strip()
