@@ -102,7 +102,8 @@ def demand(report: Mapping[str, Any], labels: Path | None, out: Output) -> None:
     if unreadable:
         listed = "; ".join(f"{bad['file']}: {bad['reason']}" for bad in unreadable[:5])
         raise GateError(
-            f"{len(unreadable)} inputs could not be read; the results of the others are kept.",
+            f"{len(unreadable)} input{'s' * (len(unreadable) != 1)} could not be read; "
+            "the results of the others are kept.",
             where=listed + ("; …" if len(unreadable) > 5 else ""),
             hint="Repair or remove these files and run again.",
         )

@@ -34,6 +34,8 @@ def decode(path: Path, spec: Preprocessing) -> Pixels:
     turned into colour; of several frames the first is taken. Raises `ArtifactError` for a file that is missing,
     damaged, truncated, too large or no image.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
+        raise ArtifactError("This is a directory, pipe or device, not an image.", where=str(path))
     plain = plain_image.decode(plain_image.read(path), MAX_PIXELS)
     return fit(np.asarray(_open(path)) if plain is None else plain, spec)
 

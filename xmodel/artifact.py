@@ -154,10 +154,13 @@ def _finite(value: Any) -> Any:
 def read_json(path: Path, limit: int = 64 << 20) -> Any:
     """Parse a JSON file of at most `limit` bytes. Raises `UsageError` or `ArtifactError`."""
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise ArtifactError(f"This JSON file has {size} bytes; at most {limit} are read.", where=str(path))
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(limit + 1)  # what a device or a pipe holds, its size does not tell
+        if len(content) > limit:
+            raise ArtifactError(
+                f"This JSON file has more than {limit} bytes; at most {limit} are read.", where=str(path)
+            )
+        return json.loads(content.decode())
     except OSError as error:
         raise UsageError(f"Cannot read this file: {error.strerror}.", where=str(path)) from error
     except (ValueError, RecursionError) as error:

@@ -87,7 +87,7 @@ def files_of(path: Path) -> Iterator[tuple[str, bytes]]:
             where=str(path),
             hint="`unmask card check --save FOLDER` on the machine with the card writes one.",
         )
-    inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    inside = _inside(path)
     if len(inside) > MOST_FILES:
         raise UsageError(
             f"This folder holds {len(inside)} files; no more than {MOST_FILES} are read.",
@@ -102,3 +102,13 @@ def files_of(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield name if plain in names else plain, data
         except OSError as error:
             raise UsageError(f"Cannot read this file: {error.strerror}.", where=str(file)) from error
+
+
+def _inside(path: Path) -> list[Path]:
+    """The files in the order of their names. Raises `UsageError` for folders that cannot be listed,
+    such as one in another in another until their names are longer than the system takes."""
+    try:
+        return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    except (OSError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "folders too deep in each other"
+        raise UsageError(f"Cannot list this folder: {reason}.", where=str(path)) from error

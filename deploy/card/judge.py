@@ -15,6 +15,7 @@ from deploy.card.verdict import BAD, Case, Check, Status
 from xmodel.errors import ExitCode, GateError, UnavailableError
 
 _FOUR = ("thermals", "electrical", "platform", "pcie")  # what a report of everything has
+SAVE = "Give a folder that `unmask card check --save FOLDER` wrote on the machine with the card."
 EMULATOR = "Without a card everything else runs on the emulator: `unmask infer --device emulator`."
 
 
@@ -169,7 +170,8 @@ def demand(judgement: Judgement, packages: str = "apt-get") -> None:
         advice = dict.fromkeys(check.advice for check in worst[:4] if check.advice)
         raise GateError(judgement.sentence, hint=" ".join(advice))
     if judgement.exit_code is ExitCode.ENVIRONMENT:
-        hint = "\n    ".join((checks_machine.RESEAT, *installation(packages), EMULATOR))
+        silent = not (judgement.live or any(check.status in BAD for check in judgement.machine))
+        hint = "\n    ".join((SAVE if silent else checks_machine.RESEAT, *installation(packages), EMULATOR))
         raise UnavailableError(judgement.sentence, hint=hint)
 
 

@@ -12,6 +12,9 @@ from deploy.video.clip import SUFFIXES
 from deploy.video.stage import PAGE, VideoJob, video_stage
 from xmodel.errors import ArtifactError, GateError, UsageError
 
+_KEPT = "Finished clips are kept; the same command starts over at the one that was stopped."
+_NOTHING_KEPT = "The same command starts this clip over."
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -54,16 +57,27 @@ def judge_clips(named: Sequence[Path], out: Path, job: Callable[[Path, Path], Vi
     read is told and the others go on.
     """
     clips = list_clips(named)
+    try:
+        return _judged(clips, out, job, output)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_KEPT if len(clips) > 1 else _NOTHING_KEPT) from stop
+
+
+def _judged(clips: Sequence[Path], out: Path, job: Callable[[Path, Path], VideoJob], output: Output) -> list[Done]:
     if len(clips) == 1:
         report, ran = video_stage(job(clips[0], out), output)
         return [Done(clips[0], out, report, ran)]
     done: list[Done] = []
     for clip, folder in zip(clips, folders(clips, out), strict=True):
         output.note(f"{clip.name} ({len(done) + 1} of {len(clips)}) …")
+        work = job(clip, folder)
+        shared = (work.model, work.boxes, work.face_model)
         try:
-            report, ran = video_stage(job(clip, folder), output)
+            report, ran = video_stage(work, output)
             done.append(Done(clip, folder, report, ran))
         except (ArtifactError, GateError) as error:
+            if any(error.where.startswith(str(path)) for path in shared if path):
+                raise  # no other clip would escape it
             output.warn(f"{clip.name}: {error.what}")
             done.append(Done(clip, folder, error=error.what))
     return done
@@ -99,7 +113,8 @@ def demand(done: Sequence[Done]) -> None:
     failed = [item for item in done if item.error]
     if failed:
         raise GateError(
-            f"{len(failed)} of {len(done)} clips could not be judged; the results of the others are kept.",
+            f"{len(failed)} of {len(done)} clips could not be judged"
+            + ("; the results of the others are kept." if len(failed) < len(done) else "."),
             where="; ".join(f"{item.clip.name}: {item.error}" for item in failed[:5]),
             hint="Repair or remove these files and run again.",
         )

@@ -19,6 +19,7 @@ from xmodel.errors import UnmaskError, UsageError
 
 MODULES = Path(__file__).parent / "modules"
 ROOT = Path(__file__).parents[2]
+MOST_BYTES = 64 << 20  # of an application's main file
 # Packages of this repository. An application's own modules of these names must come first, and it must not find
 # `model`, for one, because Unmask has imported it. What runs the networks stays loaded under its full names.
 OURS = ("arch", "benchmarks", "compile", "deploy", "model", "quantize", "runtime", "tests", "xmodel")
@@ -41,9 +42,12 @@ def launch(app: Path, arguments: Sequence[str]) -> int:
     """
     main = app / "__main__.py" if app.is_dir() else app
     try:
-        source = main.read_bytes()
+        with main.open("rb") as stream:
+            source = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"Cannot read this application: {error.strerror}.", where=str(main)) from error
+    if len(source) > MOST_BYTES:
+        raise UsageError(f"This is no Python program: it has more than {MOST_BYTES} bytes.", where=str(main))
     file = os.path.abspath(main)  # noqa: PTH100 - like Python's own: links stay in __file__, not in sys.path[0]
     died: list[UnmaskError] = []
     module = _become(app, file, arguments)

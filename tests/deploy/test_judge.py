@@ -86,7 +86,7 @@ def test_without_a_label_file_nothing_is_missing() -> None:
 
 
 def test_unreadable_inputs_fail_after_the_good_ones() -> None:
-    with pytest.raises(GateError, match="1 inputs could not be read; the results of the others are kept") as caught:
+    with pytest.raises(GateError, match="1 input could not be read; the results of the others are kept") as caught:
         demand({**REPORT, "unreadable": [{"file": "a.png", "reason": "truncated"}]}, None, Output())
     assert caught.value.where == "a.png: truncated"
 

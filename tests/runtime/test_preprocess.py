@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -146,3 +147,9 @@ def test_table_is_the_quantized_float_value() -> None:
 
 def test_any_fix_position_saturates() -> None:
     assert table(SPEC, 2**31 - 1)[:2, 0].tolist() == [0, 127] and not table(SPEC, -(2**31)).any()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ArtifactError, match="pipe or device"):
+        decode(tmp_path / "pipe.png", Preprocessing(4, 4))

@@ -109,6 +109,8 @@ def test_json_is_finite_and_bounded(tmp_path: Path) -> None:
     assert artifact.read_json(tmp_path / "x") == {"a": None, "b": [1.5, None], "c": "é"}
     with pytest.raises(ArtifactError, match="at most 4 are read"):
         artifact.read_json(tmp_path / "x", limit=4)
+    with pytest.raises(ArtifactError, match="at most 4 are read"):
+        artifact.read_json(Path("/dev/zero"), limit=4)
     with pytest.raises(UsageError, match="Cannot read"):
         artifact.read_json(tmp_path / "missing")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +130,12 @@ def test_wrong_types_everywhere_are_survived() -> None:
     visit(whole["devices"][0]["platforms"][0])
     visit(whole["logical_devices"][0])
     visit(whole["system"]["host"])
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rglob(_path: Path, _pattern: str) -> Iterator[Path]:
+        raise OSError(errno.ENAMETOOLONG, "File name too long")
+
+    monkeypatch.setattr(Path, "rglob", rglob)
+    with pytest.raises(UsageError, match="Cannot list this folder: File name too long"):
+        from_folder(tmp_path)

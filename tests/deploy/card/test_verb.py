@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from deploy import command
+from deploy.card.evidence import from_folder
+from deploy.card.judge import demand, judged
 from deploy.card.live import Machinery
 from tests.deploy.card import fakes, samples
+from xmodel.errors import UnavailableError
 
 
 def _run(arguments: list[str]) -> int:
@@ -65,3 +68,9 @@ def test_wrong_requests(arguments: list[str]) -> None:
 
 def test_a_card_that_is_not_there(tmp_path: Path) -> None:
     assert _run(["check", "--from", _folder(tmp_path / "x"), "--device", "17:00.1"]) == 3
+
+
+def test_a_folder_without_any_output_is_not_advised_to_seat_the_card(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="nothing here shows a VCK5000") as caught:
+        demand(judged(from_folder(tmp_path)))
+    assert caught.value.hint.startswith("Give a folder") and "Seat" not in caught.value.hint

@@ -197,3 +197,8 @@ def test_the_vendors_names_are_nobodys_elsewhere() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert "ModuleNotFoundError: No module named 'xir'" in done.stderr
+
+
+def test_a_file_without_end_is_no_application(run: Run) -> None:
+    with pytest.raises(UsageError, match="no Python program"):
+        run(Path("/dev/zero"))
