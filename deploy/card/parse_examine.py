@@ -139,8 +139,8 @@ def _host(block: _Block, source: Source) -> Iterator[Fact]:
         told = ((name, values[name.upper()]) for name in ("xocl", "xclmgmt") if name.upper() in values)
         drivers = tuple((name, value.partition(",")[0].strip()) for name, value in told)
         yield Host(source, "", version, values.get("Branch", ""), drivers)
-    for line in block.lines:
-        yield from _listed(line, source)
+    for at in range(len(block.lines)):
+        yield from _whole(block.lines[at : at + 3], source)
 
 
 def _devices(block: _Block, source: Source) -> Iterator[Fact]:

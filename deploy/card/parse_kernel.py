@@ -15,6 +15,6 @@ def facts_of(lines: Sequence[str], file: str) -> list[Fact]:
     """Every firewall that tripped; [] when none did."""
     source = Source(file, "kernel log")
     # A terminal may have broken the line.
-    pairs = (f"{line}{after}" for line, after in zip(lines, (*lines[1:], ""), strict=True))
+    pairs = (f"{line}{after}" for line, after in zip(lines, (*lines[1:], ""), strict=False))
     found = {(m[1], m[2]) for line in pairs if (m := _TRIPPED.search(line))}
     return [Firewall(source, normal_bdf(bdf), level, True) for bdf, level in sorted(found)]

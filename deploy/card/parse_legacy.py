@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from deploy.card.facts import Era, Fact, Outcome, Shell, Source, Trial, Validation
+from deploy.card.facts import Era, Fact, Outcome, Shell, Source, Trial, Unreadable, Validation
 from deploy.card.testnames import canonical, outcome
 
 _CARD = re.compile(r"^\s*INFO:\s*Validating card\[(\d{1,3})\]:\s*(\S*)", re.IGNORECASE)
+_FOUND = re.compile(r"^\s*INFO:\s*Found (\d{1,3}) cards?\b", re.IGNORECASE)
 _START = re.compile(r"^\s*INFO:\s*== Starting (.{1,80}?):?\s*$", re.IGNORECASE)
 _RESULT = re.compile(
     r"^\s*[A-Z]{3,8}:\s*== (.{1,80}?) (PASSED with warnings?|PASSED|FAILED|SKIPPED)[\s.]*$", re.IGNORECASE
@@ -36,6 +37,9 @@ def facts_of(lines: Sequence[str], file: str) -> list[Fact]:
         found.append(Validation(source, bdf, card.vbnv, card.passed, len(card.tests)))
         for name, (ended, log) in card.tests.items():
             found.append(Trial(source, bdf, canonical(name), name, ended, tuple(log)))
+    promised = max((int(m[1]) for line in lines if (m := _FOUND.match(line))), default=0)
+    if promised > len(numbers):
+        found.append(Unreadable(source, "", f"validate found {promised} cards, and tells of {len(numbers)}"))
     return found
 
 

@@ -95,7 +95,7 @@ def _query(lines: Sequence[str], source: Source) -> Iterator[Fact]:
     kept = [line for line in lines if line.strip() and set(line.strip()) != {"~"} and not interrupts(line)]
     seen: set[str] = set()
     yield from _host(kept, source)
-    for line, row in zip(kept, [*kept[1:], ""], strict=True):
+    for line, row in zip(kept, [*kept[1:], ""], strict=False):
         table = next((name for name, head in _TABLES if head.match(line)), "")
         if table:
             names = [line.strip()[at : at + _WIDTH].strip().lower() for at in range(0, len(line.strip()), _WIDTH)]

@@ -107,6 +107,18 @@ def test_a_query_that_was_cut_anywhere_before_its_end_is_not_healthy() -> None:
         assert int(_judged("\n".join(lines[at:])).exit_code) == 1, lines[at]
 
 
+def test_a_card_that_validate_found_and_did_not_tell_of() -> None:
+    both = QUERY + samples.legacy_text().replace("Found 1 card", "Found 2 card")
+    assert "Output readable" in _failed(_judged(both))
+
+
 def test_a_starred_card_of_a_scan_is_not_ready() -> None:
     assert "XRT sees the card" in _failed(_judged(SCAN))
     assert int(_judged(SCAN.replace("*[0]", " [0]").replace("0 are", "1 are")).exit_code) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "INFO: xbutil query succeeded.\n", "\nCard Power(W)\n", "Firewall Last Error Status"]
+)
+def test_remains_of_a_query_are_survived_and_told(text: str) -> None:
+    assert int(_judged(text).exit_code) == (1 if text else 0)
