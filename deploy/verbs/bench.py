@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.console import Json, Output, Quiet
+from xmodel.errors import UsageError
 
 
 def bench(
@@ -36,6 +37,8 @@ def bench(
     from deploy.bench import BenchJob, run_bench, shown, shown_profiles, whole_numbers
 
     output = Output.of(context, json, quiet)
+    if host and profile:
+        raise UsageError("--host and --profile exclude each other.", hint="Give one of them.")
     if host:
         from deploy import host_bench
 

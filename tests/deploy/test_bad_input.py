@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import signal
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,10 +167,19 @@ def _full_after(monkeypatch: pytest.MonkeyPatch, bytes_left: int) -> None:
     def fdopen(handle: int, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if "w" not in mode:
             return real(handle, mode, *args, **kwargs)
-        binary = Full(io.FileIO(handle, "w+"))
+        binary = Full(io.FileIO(handle, "w+", closefd=kwargs.get("closefd", True)))
         return binary if "b" in mode else io.TextIOWrapper(binary, encoding="utf-8", write_through=True)
 
+    plain = os.write
+
+    def write(handle: int, data: Any) -> int:
+        about = os.fstat(handle)
+        if stat.S_ISREG(about.st_mode) and about.st_size + len(data) > bytes_left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return plain(handle, data)
+
     monkeypatch.setattr("xmodel.artifact.os.fdopen", fdopen)
+    monkeypatch.setattr("xmodel.artifact.os.write", write)
 
 
 def test_a_missing_label_is_a_warning_and_no_label_at_all_a_failure(

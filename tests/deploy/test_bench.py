@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from deploy import command
 from deploy.bench import BenchJob, run_bench, shown, shown_profiles, whole_numbers
 from xmodel.errors import UnavailableError, UsageError
 
@@ -80,3 +81,9 @@ def test_a_run_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "benchmarks/speed.py").write_text("raise SystemExit(5)\n")
     with pytest.raises(UnavailableError, match="status 5"):
         run_bench(BenchJob(), tmp_path)
+
+
+def test_two_measurements_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["bench", "--host", "--profile"])
+    assert "--host and --profile exclude each other" in capsys.readouterr().err
