@@ -30,7 +30,7 @@ class Attributed:
 
     def _title(self) -> str:
         """How an error names the owner."""
-        raise NotImplementedError
+        return f"This {type(self).__name__.lower()}"
 
     def inline(self) -> str:
         """The same within a sentence."""
