@@ -12,7 +12,6 @@ from deploy.doctor.fit import Verdict, judge
 from deploy.doctor.gather import Place, read_model, situation
 from deploy.doctor.here import Row, rows
 from deploy.doctor.situation import Situation
-from xmodel.errors import UnmaskError
 
 
 def diagnose(
@@ -26,15 +25,8 @@ def diagnose(
     network = read_model(model) if model is not None else None
     evidence = from_folder(saved) if saved is not None else identify(Machinery.here()).evidence
     card = card_state(evidence, device)
-    tools = _tools(python)
-    runtime = None
-    if saved is None:
-        try:
-            runtime = tools["xir and vart"]()
-        except UnmaskError:
-            runtime = None
-    found = situation(place, card, xrt_version(evidence), network, saved is not None, runtime)
-    return found, judge(found), [] if saved is not None else rows(place, found, tools)
+    found = situation(place, card, xrt_version(evidence), network, saved is not None)
+    return found, judge(found), [] if saved is not None else rows(place, found, _tools(python))
 
 
 def _tools(python: Path | None) -> Mapping[str, Callable[[], str]]:

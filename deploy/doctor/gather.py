@@ -33,9 +33,7 @@ class Place:
         return self.root / path.lstrip("/")
 
 
-def situation(
-    place: Place, card: CardState | None, xrt: str | None, model: Model | None, saved: bool, python: str | None
-) -> Situation:
+def situation(place: Place, card: CardState | None, xrt: str | None, model: Model | None, saved: bool) -> Situation:
     """Everything together. `saved`: card and XRT are another machine's, so this one's files say nothing about it."""
     if saved:
         return Situation(card=card, xrt=xrt, model=model, here=False)
@@ -43,7 +41,7 @@ def situation(
     return Situation(
         card, xrt, _overlay(place), _installed(place), _container(place),
         place.env.get("XLNX_ENABLE_FINGERPRINT_CHECK", "").strip() == "0", model,
-        _library(place, wanted) if wanted else None, python,
+        _library(place, wanted) if wanted else None,
     )  # fmt: skip
 
 

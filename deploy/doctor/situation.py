@@ -67,5 +67,4 @@ class Situation:
     unchecked: bool = False
     model: Model | None = None
     library: Library | None = None
-    vendor_python: str | None = None  # one that imports xir and vart
     here: bool = True

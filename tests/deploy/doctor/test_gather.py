@@ -41,7 +41,7 @@ def machine(tmp_path: Path) -> Place:
 
 def test_a_machine_where_everything_is_of_one_release(machine: Place) -> None:
     card = CardState(PRODUCTION, "xilinx_vck5000_gen4x8_qdma_base_2", link=(4, 8))
-    found = situation(machine, card, "2.14.354", MODEL, saved=False, python=None)
+    found = situation(machine, card, "2.14.354", MODEL, saved=False)
     assert found == Situation(
         card, "2.14.354", Overlay(FILE, True), (FILE,), "3.0.0", False, MODEL,
         Library("librt-engine.so", "/usr/lib/librt-engine.so",
@@ -63,13 +63,13 @@ def test_a_machine_where_everything_is_of_one_release(machine: Place) -> None:
 
 
 def test_an_empty_machine(tmp_path: Path) -> None:
-    found = situation(Place(tmp_path, {}), None, None, None, saved=False, python=None)
+    found = situation(Place(tmp_path, {}), None, None, None, saved=False)
     assert found == Situation()
     assert "none found" in "\n".join(texts(found, judge(found), ()))
 
 
 def test_saved_output_is_of_another_machine(machine: Place) -> None:
-    found = situation(machine, None, "2.12.427", MODEL, saved=True, python="x")
+    found = situation(machine, None, "2.12.427", MODEL, saved=True)
     assert found == Situation(xrt="2.12.427", model=MODEL, here=False)
 
 
@@ -77,7 +77,7 @@ def test_the_environment(machine: Place) -> None:
     env = {
         "XLNX_VART_FIRMWARE": "/gone.xclbin", "XLNX_ENABLE_FINGERPRINT_CHECK": "0", "LD_LIBRARY_PATH": "/a:rel:/usr/lib"
     }  # fmt: skip
-    found = situation(Place(machine.root, env), None, None, MODEL, saved=False, python=None)
+    found = situation(Place(machine.root, env), None, None, MODEL, saved=False)
     assert found.overlay == Overlay("/gone.xclbin", False)
     assert found.unchecked
     assert found.library is not None
@@ -85,7 +85,7 @@ def test_the_environment(machine: Place) -> None:
 
 
 def test_a_library_named_by_a_file_does_not_lead_elsewhere(machine: Place) -> None:
-    found = situation(machine, None, None, replace(MODEL, runner="../../etc/passwd"), saved=False, python=None)
+    found = situation(machine, None, None, replace(MODEL, runner="../../etc/passwd"), saved=False)
     assert found.library is not None
     assert (found.library.name, found.library.path) == ("passwd", None)
 
@@ -94,7 +94,7 @@ def test_rows_say_what_is_here(machine: Place) -> None:
     def missing() -> str:
         raise UnavailableError("It was not found.")
 
-    found = situation(machine, None, "2.14.354", None, saved=False, python=None)
+    found = situation(machine, None, "2.14.354", None, saved=False)
     tools: dict[str, Callable[[], str]] = {"compiler": lambda: "/opt/vai_c_xir", "quantizer": missing}
     listed = {(row.section, row.name): row for row in rows(machine, found, tools)}
     assert listed["machine", "system"].value == "Ubuntu 20.04.6 LTS"
