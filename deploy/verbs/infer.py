@@ -15,6 +15,11 @@ VitisPython = Annotated[
     Path | None,
     typer.Option(help="The Python that has the vendor's xir and vart, for the card; default: it is looked for."),
 ]
+Device = Annotated[
+    Literal["auto", "card", "emulator"],
+    typer.Option(help="Where the network runs; auto: the card where it can be used."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: up to 4.")]
 
 
 def infer(
@@ -26,12 +31,9 @@ def infer(
     labels: Labels = None,
     masks: Masks = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("build/infer"),
-    device: Annotated[
-        Literal["auto", "card", "emulator"],
-        typer.Option(help="Where the network runs; auto: the card where it can be used."),
-    ] = "auto",
+    device: Device = "auto",
     vitis_python: VitisPython = None,
-    threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: up to 4.")] = None,
+    threads: Threads = None,
     kernels: Kernels = "auto",
     limit: Limit = None,
     resume: Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from deploy.console import Json, Output, Quiet
 from deploy.kernels import Kernels
-from deploy.verbs.infer import VitisPython
+from deploy.verbs.infer import Device, Threads, VitisPython
 
 
 def video(
@@ -28,12 +28,9 @@ def video(
         Literal["published", "tint"],
         typer.Option(help="Mask in the overlay: as the published project blends it, or orange."),
     ] = "published",
-    device: Annotated[
-        Literal["auto", "card", "emulator"],
-        typer.Option(help="Where the network runs; auto: the card where it can be used."),
-    ] = "auto",
+    device: Device = "auto",
     vitis_python: VitisPython = None,
-    threads: Annotated[int | None, typer.Option(min=1, max=64, help="Runner threads; default: up to 4.")] = None,
+    threads: Threads = None,
     kernels: Kernels = "auto",
     json: Json = False,
     quiet: Quiet = False,
