@@ -12,19 +12,14 @@ import pytest
 from deploy.deployed import Deployed
 from runtime import deepynet
 from runtime.preprocess import decode, to_int8
-from tests.deploy.tiny import NETWORK, data, exit_code, register
+from tests.deploy.tiny import compiled, exit_code
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with crops/ and compile/ of a tiny network."""
     folder = tmp_path_factory.mktemp("compat")
-    with pytest.MonkeyPatch.context() as patch:
-        register(patch)
-        crops, _ = data(folder)
-        calib = ["--calib", crops, "--limit", 4, "--evaluate", 0, "-q"]
-        assert exit_code("quantize", *NETWORK, *calib, "--out", folder / "quantize") == 0
-        assert exit_code("compile", folder / "quantize", "--out", folder / "compile", "-q") == 0
+    compiled(folder)
     return folder
 
 

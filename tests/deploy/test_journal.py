@@ -22,7 +22,7 @@ from deploy import command, pictures
 from deploy.journal import FOLDER, Entry, Journal, checksum, held, logits_crc
 from deploy.predictions import Prediction
 from tests.deploy.pictures import make_crops, make_labels
-from tests.deploy.tiny import NETWORK, data, exit_code, files, register
+from tests.deploy.tiny import compiled, data, exit_code, files
 from xmodel import artifact
 from xmodel.errors import UsageError
 
@@ -34,13 +34,7 @@ SHAPE = (2, 2, 2)
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A compiled tiny network."""
     folder = tmp_path_factory.mktemp("model")
-    with pytest.MonkeyPatch.context() as patch:
-        register(patch)
-        crops, _ = data(folder)
-        calib = ["--calib", crops, "--limit", 4, "--evaluate", 0, "-q"]
-        assert exit_code("quantize", *NETWORK, *calib, "--out", folder / "quantize") == 0
-        assert exit_code("compile", folder / "quantize", "--out", folder / "compile", "-q") == 0
-    return folder / "compile"
+    return compiled(folder)
 
 
 def job(model: Path, folder: Path, out: str, *more: object) -> list[object]:

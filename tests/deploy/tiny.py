@@ -37,6 +37,17 @@ def data(folder: Path) -> tuple[Path, Path]:
     return folder / "crops", make_labels(folder / "metadata.json", labels)
 
 
+def compiled(folder: Path) -> Path:
+    """crops/, quantize/ and compile/ of the network in `folder`; the last of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        register(patch)
+        crops, _ = data(folder)
+        calib = ["--calib", crops, "--limit", 4, "--evaluate", 0, "-q"]
+        assert exit_code("quantize", *NETWORK, *calib, "--out", folder / "quantize") == 0
+        assert exit_code("compile", folder / "quantize", "--out", folder / "compile", "-q") == 0
+    return folder / "compile"
+
+
 def files(folder: Path) -> set[str]:
     """Every file below `folder`, relative."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
